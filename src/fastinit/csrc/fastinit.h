@@ -1,0 +1,125 @@
+/* fastinit.h - the C core: what to write (fi_values), where to write it (fi_plan), and how (fi_isa).
+ *
+ * The core knows no Python and no tensor shape: only flat indices into the global tensor, counts,
+ * and byte strides. docs/stream.md defines every value; section numbers below refer to it. */
+#ifndef FASTINIT_H
+#define FASTINIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { FI_FLOAT32, FI_FLOAT64, FI_FLOAT16, FI_BFLOAT16 } fi_dtype;
+
+typedef enum {
+    FI_CONSTANT,  /* parameter: value */
+    FI_UNIFORM,   /* parameters: low, high */
+    FI_NORMAL,    /* parameters: mean, std */
+    FI_TRUNCATED, /* parameters: mean, std, lower, upper */
+} fi_distribution;
+
+/* How truncated normals are computed; a function of the cuts and the dtype alone. */
+typedef enum {
+    FI_CUT_CENTRAL,     /* float32 and both cuts within 2: one rational function */
+    FI_CUT_GENERAL,     /* inverse normal of a tail probability in float64 */
+    FI_CUT_LINEAR,      /* cuts closer than 1e-3: z is linear in the word */
+    FI_CUT_EXPONENTIAL, /* nearer cut beyond 1000: the tail is exponential to 1e-6 */
+} fi_cut_method;
+
+/* z of a truncated normal from t = (k + 1/2) / 2^bits, k the element's random integer. */
+typedef struct {
+    fi_cut_method method;
+    float center, slope;     /* central: t - 1/2 mapped to Phi(z) - 1/2 */
+    double kmax;             /* 2^bits - 1 */
+    double scale, half;      /* 2^-bits, 2^-(bits + 1) */
+    double split;            /* k below it is measured from the lower tail, others from the upper */
+    double base_low, base_high; /* tail probability outside the cut, relative to exp(-y0) */
+    double width;            /* probability between the cuts, relative to exp(-y0) */
+    double central_above;    /* tail probabilities above it take the central rational */
+    double y0;               /* -ln of what tail probabilities are relative to */
+    double origin, step;     /* linear, exponential: z = origin + step * (t or -ln X) */
+} fi_cut;
+
+/* Everything an element's value depends on besides its index. Filled by fi_prepare. */
+typedef struct {
+    fi_distribution distribution;
+    fi_dtype dtype;
+    uint32_t key[2];
+    uint32_t stream[2]; /* counter words c2, c3 */
+    float scale32, shift32;
+    double scale64, shift64;
+    int hold;                  /* whether the hold rule can change a value */
+    double hold_low, hold_high; /* closed interval, both exact in dtype */
+    double least, greatest;    /* closed interval that no value leaves, exact in dtype */
+    fi_cut cut;
+    uint64_t pattern; /* constant: the bits of one element */
+} fi_values;
+
+/* Checks the parameters and fills *values. Returns NULL, or why they are refused (*values is then
+ * of no use). `parameters` as listed at fi_distribution; unused ones are ignored. */
+const char *fi_prepare(fi_values *values, fi_distribution distribution, fi_dtype dtype,
+                       const double parameters[4], uint64_t key, uint64_t stream);
+
+/* One axis of a region. Element j of it lies index_step * j (or index_step * table[j]) flat indices
+ * and byte_step * j bytes from element 0. */
+typedef struct {
+    int64_t count;
+    int64_t index_step;
+    int64_t byte_step;
+    const int64_t *table; /* NULL, or `count` positions along the axis */
+} fi_axis;
+
+#define FI_MAX_AXES 64
+
+/* A region of a tensor and the memory it goes to. Axes in order of memory: largest byte step first. */
+typedef struct {
+    uint64_t first_index; /* flat index of the region's first element */
+    char *out;            /* its address */
+    int naxes;
+    fi_axis axes[FI_MAX_AXES];
+} fi_plan;
+
+/* One instruction set's kernels. */
+typedef struct {
+    const char *name;
+    /* Elements first .. first + count - 1 of the tensor into contiguous memory, aligned or not. */
+    void (*fill)(const fi_values *values, uint64_t first, size_t count, void *out);
+    /* The elements at `count` <= FI_GATHER flat indices into contiguous memory. */
+    void (*gather)(const fi_values *values, const uint64_t *index, size_t count, void *out);
+    /* Raw words of the blocks whose 128-bit counter starts at (low, high). */
+    void (*words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high);
+} fi_isa;
+
+#define FI_GATHER 512
+
+extern const fi_isa fi_isa_base;
+extern const fi_isa fi_isa_avx2;
+extern const fi_isa fi_isa_avx512;
+extern const fi_isa fi_isa_neon;
+
+/* The instruction sets compiled in, best first, NULL at the end; and whether this CPU runs one. */
+extern const fi_isa *const fi_isas_compiled[];
+int fi_isa_runs(const fi_isa *isa);
+
+/* Called now and then on the calling thread; non-zero stops the work. */
+typedef int (*fi_poll)(void *context);
+
+/* Fills the plan with up to `threads` threads. Returns 0, or what poll returned: then part of the
+ * output has been written. */
+int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int threads, fi_poll poll,
+           void *context);
+
+/* The same for raw words. */
+int fi_run_words(const fi_isa *isa, uint32_t *out, size_t count, uint64_t key, uint64_t low,
+                 uint64_t high, int threads, fi_poll poll, void *context);
+
+/* Remembers the process, so that children forked from it stay on one thread. Call once at load. */
+void fi_parallel_init(void);
+
+/* OpenMP version date the core was compiled with, 0 without OpenMP. */
+int fi_openmp_version(void);
+
+static inline size_t fi_item_size(fi_dtype dtype) {
+    return dtype == FI_FLOAT64 ? 8 : dtype == FI_FLOAT32 ? 4 : 2;
+}
+
+#endif

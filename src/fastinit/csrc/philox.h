@@ -1,0 +1,106 @@
+/* philox.h - Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3, SC'11).
+ *
+ * Template over the lane operations. The four 32-bit words of a block's state live in the lower
+ * halves of 64-bit lanes of four vectors; what is above them is left over from the products and
+ * ignored by u64_mul32. A round is then two multiplications, two shifts and two three-way xors.
+ *
+ * Words go to a buffer in `vector pairs`: LANES words of even position in the tensor, then their
+ * LANES odd neighbours, so that Box-Muller finds its pairs in equal lanes. A vector pair holds
+ * LANES/2 blocks. Slot s of them, in the order of the tensor, lies in 64-bit lane PHILOX_LANE(s):
+ * that is what the one unpack of *_store_pairs turns back into the tensor's order. */
+
+#define BLOCKS (LANES / 2) /* blocks in a vector pair */
+#define PAIR (2 * LANES)   /* words in a vector pair */
+#define PHILOX_LANE(slot) ((slot) < BLOCKS / 2 ? 2 * (slot) : 2 * ((slot)-BLOCKS / 2) + 1)
+
+#define PHILOX_M0 0xD2511F53u
+#define PHILOX_M1 0xCD9E8D57u
+#define PHILOX_W0 0x9E3779B9u
+#define PHILOX_W1 0xBB67AE85u
+
+typedef struct {
+    u64v k0[10], k1[10]; /* the ten round keys, upper halves zero */
+} philox_keys;
+
+LANE void philox_schedule(philox_keys *keys, const uint32_t key[2]) {
+    for (int round = 0; round < 10; round++) {
+        keys->k0[round] = u64_set((uint32_t)(key[0] + (uint32_t)round * PHILOX_W0));
+        keys->k1[round] = u64_set((uint32_t)(key[1] + (uint32_t)round * PHILOX_W1));
+    }
+}
+
+typedef struct {
+    u64v x0, x1, x2, x3;
+} philox_state;
+
+LANE philox_state philox_round(philox_state s, u64v k0, u64v k1) {
+    u64v p0 = u64_mul32(s.x0, u64_set(PHILOX_M0));
+    u64v p1 = u64_mul32(s.x2, u64_set(PHILOX_M1));
+    return (philox_state){u64_xor3(u64_high(p1), s.x1, k0), p1, u64_xor3(u64_high(p0), s.x3, k1), p0};
+}
+
+LANE void philox_store(uint32_t *buffer, philox_state s) {
+    u32_store(buffer, u32_of_u64(u64_join(s.x0, s.x2)));
+    u32_store(buffer + LANES, u32_of_u64(u64_join(s.x1, s.x3)));
+}
+
+/* `pairs` vector pairs of consecutive blocks; writes up to GROUPS - 1 more (a test for each store
+ * makes GCC compute the groups one after the other, at half the speed). c1 must not change within them: then the products of
+ * c2 in round 1 and of the word it makes with c1 in round 2 are the same for all, and are hoisted. */
+static void FN(philox_run)(uint32_t *buffer, size_t pairs, const uint32_t key[2], const uint32_t stream[2],
+                           uint64_t block) {
+    philox_keys keys;
+    philox_schedule(&keys, key);
+    uint64_t lane[BLOCKS];
+    for (unsigned slot = 0; slot < BLOCKS; slot++)
+        lane[PHILOX_LANE(slot)] = slot;
+    const uint32_t c1 = (uint32_t)(block >> 32);
+    const uint64_t c2_product = (uint64_t)stream[0] * PHILOX_M1;
+    const uint32_t x0_round1 = (uint32_t)(c2_product >> 32) ^ c1 ^ key[0];
+    const uint64_t x0_product = (uint64_t)x0_round1 * PHILOX_M0;
+    const u64v x3_key = u64_set(stream[1] ^ key[1]);
+    const u64v x1_round1 = u64_set((uint32_t)c2_product);
+    const u64v x2_round2 = u64_set((uint32_t)(x0_product >> 32) ^ (uint32_t)(key[1] + PHILOX_W1));
+    const u64v x3_round2 = u64_set((uint32_t)x0_product);
+    u64v counter = u64_add(u64_set((uint32_t)block), u64_load(lane));
+
+    for (size_t done = 0; done < pairs; done += GROUPS, buffer += GROUPS * PAIR) {
+        philox_state s[GROUPS];
+        UNROLL
+        for (int g = 0; g < GROUPS; g++) {
+            u64v p0 = u64_mul32(counter, u64_set(PHILOX_M0)); /* round 1 */
+            u64v x2 = u64_xor(u64_high(p0), x3_key);
+            u64v p1 = u64_mul32(x2, u64_set(PHILOX_M1)); /* round 2 */
+            s[g] = (philox_state){u64_xor3(u64_high(p1), x1_round1, keys.k0[1]), p1,
+                                  u64_xor(p0, x2_round2), x3_round2};
+            counter = u64_add(counter, u64_set(BLOCKS));
+        }
+        UNROLL
+        for (int round = 2; round < 10; round++) {
+            UNROLL
+            for (int g = 0; g < GROUPS; g++)
+                s[g] = philox_round(s[g], keys.k0[round], keys.k1[round]);
+        }
+        UNROLL
+        for (int g = 0; g < GROUPS; g++)
+            philox_store(buffer + g * PAIR, s[g]);
+    }
+}
+
+/* The same for listed blocks. */
+static void FN(philox_list)(uint32_t *buffer, size_t pairs, const uint32_t key[2], const uint32_t stream[2],
+                            const uint64_t *blocks) {
+    philox_keys keys;
+    philox_schedule(&keys, key);
+    for (size_t pair = 0; pair < pairs; pair++, blocks += BLOCKS, buffer += PAIR) {
+        uint64_t lane[BLOCKS];
+        for (unsigned slot = 0; slot < BLOCKS; slot++)
+            lane[PHILOX_LANE(slot)] = blocks[slot];
+        u64v counter = u64_load(lane);
+        philox_state s = {counter, u64_shr(counter, 32), u64_set(stream[0]), u64_set(stream[1])};
+        UNROLL
+        for (int round = 0; round < 10; round++)
+            s = philox_round(s, keys.k0[round], keys.k1[round]);
+        philox_store(buffer, s);
+    }
+}

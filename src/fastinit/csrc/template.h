@@ -1,0 +1,201 @@
+/* template.h - the kernels of one instruction set.
+ *
+ * Opened by isa_*.c, once per file, with these parameters:
+ *   ISA                 the name, which becomes the suffix of every function: base, avx2, avx512, neon
+ *   lanes_<ISA>.h       included before: the lane operations and LANES, GROUPS (see lanes.md)
+ * It defines one object with external linkage, fi_isa_<ISA>. Everything else is static, so that
+ * no function compiled for a newer CPU can be linked into code for an older one. */
+#ifndef ISA
+#error "define ISA and include its lanes_*.h first"
+#endif
+#include <string.h>
+
+#include "coefficients.h"
+#include "fastinit.h"
+
+#define JOIN2(a, b) a##_##b
+#define JOIN(a, b) JOIN2(a, b)
+#define FN(name) JOIN(name, ISA)
+#define NAME2(x) #x
+#define NAME(x) NAME2(x)
+#ifdef __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#include "philox.h"
+#include "log.h"
+#include "sincos.h"
+#include "inverse_normal.h"
+#include "transforms.h"
+
+/* Words in flight: 8 KiB, so that they and the lines being written stay in L1. */
+#define BUFFER_PAIRS (2048 / PAIR / GROUPS * GROUPS)
+#define BUFFER_WORDS ((BUFFER_PAIRS + GROUPS) * PAIR)
+
+static void FN(transform)(const uint32_t *words, size_t pairs, const fi_values *values, char *out) {
+    const int hold = values->hold;
+    switch (values->dtype << 2 | values->distribution) {
+#define CASES(dtype)                                                                    \
+    case dtype << 2 | FI_UNIFORM:                                                       \
+        if (hold)                                                                       \
+            uniform_as(words, pairs, values, out, dtype, 1);                            \
+        else                                                                            \
+            uniform_as(words, pairs, values, out, dtype, 0);                            \
+        break;                                                                          \
+    case dtype << 2 | FI_NORMAL: normal_as(words, pairs, values, out, dtype); break;    \
+    case dtype << 2 | FI_TRUNCATED: truncated_as(words, pairs, values, out, dtype); break;
+        CASES(FI_FLOAT32)
+        CASES(FI_FLOAT16)
+        CASES(FI_BFLOAT16)
+#undef CASES
+    case FI_FLOAT64 << 2 | FI_UNIFORM: uniform_as_f64(words, pairs, values, out); break;
+    case FI_FLOAT64 << 2 | FI_NORMAL: normal_as_f64(words, pairs, values, out); break;
+    case FI_FLOAT64 << 2 | FI_TRUNCATED: truncated_as_f64(words, pairs, values, out); break;
+    default: break;
+    }
+}
+
+/* Consecutive blocks into a buffer, whatever they straddle. */
+static void FN(generate)(uint32_t *buffer, size_t pairs, const fi_values *values, uint64_t block) {
+    while (pairs) {
+        /* one vector pair may straddle a change of c1: those few blocks are listed one by one */
+        const uint64_t room = (UINT64_C(1) << 32) - (block & 0xFFFFFFFF);
+        size_t run = room / BLOCKS < pairs ? (size_t)(room / BLOCKS) : pairs;
+        if (run) {
+            FN(philox_run)(buffer, run, values->key, values->stream, block);
+        } else {
+            uint64_t blocks[BLOCKS];
+            for (unsigned slot = 0; slot < BLOCKS; slot++)
+                blocks[slot] = block + slot;
+            FN(philox_list)(buffer, run = 1, values->key, values->stream, blocks);
+        }
+        buffer += run * PAIR;
+        block += run * BLOCKS;
+        pairs -= run;
+    }
+}
+
+static void FN(fill_constant)(const fi_values *values, size_t count, char *out) {
+    const size_t size = fi_item_size(values->dtype);
+    char line[64];
+    for (size_t i = 0; i < 64 / size; i++) {
+        /* by value, not through memory: the low bytes of `pattern` are the element on any CPU */
+        const uint16_t u16 = (uint16_t)values->pattern;
+        const uint32_t u32 = (uint32_t)values->pattern;
+        memcpy(line + i * size, size == 2 ? (const void *)&u16 : size == 4 ? (const void *)&u32 : &values->pattern,
+               size);
+    }
+    size_t bytes = count * size;
+    for (; bytes >= 64; bytes -= 64, out += 64)
+        memcpy(out, line, 64);
+    memcpy(out, line, bytes);
+}
+
+static void FN(fill)(const fi_values *values, uint64_t first, size_t count, void *destination) {
+    char *out = destination;
+    if (values->distribution == FI_CONSTANT) {
+        FN(fill_constant)(values, count, out);
+        return;
+    }
+    const size_t size = fi_item_size(values->dtype);
+    const size_t per_block = values->dtype == FI_FLOAT64 ? 2 : 4;
+    const size_t per_pair = per_block * BLOCKS;
+    uint32_t words[BUFFER_WORDS] __attribute__((aligned(64)));
+    char partial[PAIR * 4] __attribute__((aligned(64))); /* one vector pair of elements */
+
+    uint64_t block = first / per_block;
+    size_t skip = (size_t)(first % per_block);
+    while (count) {
+        size_t wanted = (skip + count + per_pair - 1) / per_pair;
+        size_t pairs = wanted < BUFFER_PAIRS ? wanted : BUFFER_PAIRS;
+        FN(generate)(words, pairs, values, block);
+        block += pairs * BLOCKS;
+        const uint32_t *next = words;
+        if (skip) { /* the first vector pair begins before `first` */
+            size_t n = per_pair - skip < count ? per_pair - skip : count;
+            FN(transform)(next, 1, values, partial);
+            memcpy(out, partial + skip * size, n * size);
+            out += n * size;
+            count -= n;
+            next += PAIR;
+            pairs--;
+            skip = 0;
+        }
+        size_t whole = count / per_pair < pairs ? count / per_pair : pairs;
+        if (whole) {
+            FN(transform)(next, whole, values, out);
+            out += whole * per_pair * size;
+            count -= whole * per_pair;
+            next += whole * PAIR;
+        }
+        if (whole < pairs) { /* the last vector pair ends behind the last element */
+            FN(transform)(next, 1, values, partial);
+            memcpy(out, partial, count * size);
+            count = 0;
+        }
+    }
+}
+
+static void FN(gather)(const fi_values *values, const uint64_t *index, size_t count, void *destination) {
+    char *out = destination;
+    if (values->distribution == FI_CONSTANT) {
+        FN(fill_constant)(values, count, out);
+        return;
+    }
+    const size_t size = fi_item_size(values->dtype);
+    const size_t per_block = values->dtype == FI_FLOAT64 ? 2 : 4;
+    enum { CAPACITY = 2048 / 4 };
+    uint64_t blocks[CAPACITY];
+    uint32_t words[CAPACITY * 4] __attribute__((aligned(64)));
+    char elements[CAPACITY * 16] __attribute__((aligned(64)));
+    uint32_t place[FI_GATHER];
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t block = index[i] / per_block;
+        if (used == 0 || blocks[used - 1] != block)
+            blocks[used++] = block;
+        place[i] = (uint32_t)((used - 1) * per_block + index[i] % per_block);
+    }
+    const size_t pairs = (used + BLOCKS - 1) / BLOCKS;
+    for (size_t i = used; i < pairs * BLOCKS; i++)
+        blocks[i] = blocks[used - 1];
+    FN(philox_list)(words, pairs, values->key, values->stream, blocks);
+    FN(transform)(words, pairs, values, elements);
+    if (size == 4)
+        for (size_t i = 0; i < count; i++)
+            memcpy(out + 4 * i, elements + 4 * place[i], 4);
+    else if (size == 2)
+        for (size_t i = 0; i < count; i++)
+            memcpy(out + 2 * i, elements + 2 * place[i], 2);
+    else
+        for (size_t i = 0; i < count; i++)
+            memcpy(out + 8 * i, elements + 8 * place[i], 8);
+}
+
+static void FN(words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high) {
+    fi_values values = {.key = {(uint32_t)key, (uint32_t)(key >> 32)},
+                        .stream = {(uint32_t)high, (uint32_t)(high >> 32)}};
+    uint32_t buffer[BUFFER_WORDS] __attribute__((aligned(64)));
+    uint32_t partial[PAIR] __attribute__((aligned(64)));
+    while (count) {
+        size_t wanted = (count + PAIR - 1) / PAIR;
+        size_t pairs = wanted < BUFFER_PAIRS ? wanted : BUFFER_PAIRS;
+        FN(generate)(buffer, pairs, &values, low);
+        low += pairs * BLOCKS;
+        for (const uint32_t *next = buffer; pairs; pairs--, next += PAIR) {
+            u32v even = u32_load(next), odd = u32_load(next + LANES);
+            if (count < PAIR) {
+                u32_store_pairs(partial, even, odd);
+                memcpy(out, partial, count * 4);
+                return;
+            }
+            u32_store_pairs(out, even, odd);
+            out += PAIR;
+            count -= PAIR;
+        }
+    }
+}
+
+const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(gather), FN(words)};
