@@ -1,0 +1,176 @@
+# cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False
+"""Pointers and counts for the C core: no tensor shapes, no initializers, no numerics."""
+
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pythread cimport PyThread_get_thread_ident
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+cimport numpy as cnp
+
+import threading
+
+cnp.import_array()
+
+cdef extern from "csrc/fastinit.h" nogil:
+    ctypedef enum fi_dtype:
+        FI_FLOAT32, FI_FLOAT64, FI_FLOAT16, FI_BFLOAT16
+    ctypedef enum fi_distribution:
+        FI_CONSTANT, FI_UNIFORM, FI_NORMAL, FI_TRUNCATED
+    ctypedef struct fi_values:
+        fi_dtype dtype
+        double least, greatest
+    ctypedef struct fi_axis:
+        int64_t count, index_step, byte_step
+        const int64_t *table
+    ctypedef struct fi_plan:
+        uint64_t first_index
+        char *out
+        int naxes
+        fi_axis axes[64]
+    ctypedef struct fi_isa:
+        const char *name
+    int FI_MAX_AXES
+    ctypedef int (*fi_poll)(void *) noexcept nogil
+    const fi_isa *const fi_isas_compiled[]
+    const char *fi_prepare(fi_values *, fi_distribution, fi_dtype, const double *, uint64_t, uint64_t)
+    int fi_isa_runs(const fi_isa *)
+    int fi_run(const fi_isa *, const fi_values *, const fi_plan *, int, fi_poll, void *)
+    int fi_run_words(const fi_isa *, uint32_t *, size_t, uint64_t, uint64_t, uint64_t, int,
+                     fi_poll, void *)
+    void fi_parallel_init()
+    int fi_openmp_version()
+    size_t fi_item_size(fi_dtype)
+
+cdef extern from "csrc/fpenv.h" nogil:
+    ctypedef struct fi_fpenv:
+        pass
+    fi_fpenv fi_fpenv_default()
+    void fi_fpenv_restore(fi_fpenv)
+
+_DTYPES = {"float32": FI_FLOAT32, "float64": FI_FLOAT64, "float16": FI_FLOAT16, "bfloat16": FI_BFLOAT16}
+_DISTRIBUTIONS = {"constant": FI_CONSTANT, "uniform": FI_UNIFORM, "normal": FI_NORMAL,
+                  "truncated_normal": FI_TRUNCATED}
+
+cdef const fi_isa *_isa = NULL
+cdef unsigned long _main_thread = threading.main_thread().ident
+fi_parallel_init()
+
+
+def compiled_isas():
+    """Names of the instruction sets compiled in, best first."""
+    cdef int i = 0
+    names = []
+    while fi_isas_compiled[i] != NULL:
+        names.append(fi_isas_compiled[i].name.decode())
+        i += 1
+    return names
+
+
+def usable_isas():
+    """Those that this CPU runs."""
+    cdef int i
+    return [name for i, name in enumerate(compiled_isas()) if fi_isa_runs(fi_isas_compiled[i])]
+
+
+def use_isa(str name):
+    """Selects the instruction set of all later fills."""
+    global _isa
+    _isa = fi_isas_compiled[compiled_isas().index(name)]
+
+
+def isa():
+    """The one in use."""
+    return _isa.name.decode()
+
+
+def openmp_version():
+    """OpenMP's version date, 0 without OpenMP."""
+    return fi_openmp_version()
+
+
+cdef class Values:
+    """A distribution with its parameters checked and prepared, in a dtype, on a stream."""
+
+    cdef fi_values values
+
+    def __init__(self, str distribution, str dtype, tuple parameters, uint64_t key, uint64_t stream):
+        cdef double p[4]
+        cdef int i
+        p[:] = [0, 0, 0, 0]
+        for i in range(len(parameters)):
+            p[i] = parameters[i]
+        cdef const char *refused = fi_prepare(&self.values, _DISTRIBUTIONS[distribution], _DTYPES[dtype], p, key,
+                                              stream)
+        if refused != NULL:
+            raise ValueError(refused.decode())
+
+    @property
+    def bounds(self):
+        """Closed interval, exact in the dtype, that no value leaves."""
+        return self.values.least, self.values.greatest
+
+
+# Only the main thread runs signal handlers.
+cdef int check_signals(void *context) noexcept with gil:
+    return PyErr_CheckSignals()
+
+
+cdef int finish(int stopped) except -1:
+    """Raises what the signal handler raised, if one stopped the work."""
+    return -1 if stopped else 0
+
+
+def fill(Values values not None, cnp.ndarray out not None, uint64_t first_index, axes, int threads):
+    """Fills `out` from the flat index of its element 0 on.
+
+    `axes` are (count, index step, byte step, positions or None) with the largest byte step first;
+    `out` is C-contiguous, or as strided as `axes` say, and of the size of the dtype.
+    """
+    cdef fi_plan plan
+    cdef int stopped
+    plan.first_index = first_index
+    plan.out = <char *>cnp.PyArray_DATA(out)
+    plan.naxes = len(axes)
+    if plan.naxes > FI_MAX_AXES or cnp.PyArray_ITEMSIZE(out) != <int>fi_item_size(values.values.dtype):
+        raise SystemError("fill: axes or item size do not fit")
+    cdef int i = 0
+    for count, index_step, byte_step, positions in axes:
+        plan.axes[i].count = count
+        plan.axes[i].index_step = index_step
+        plan.axes[i].byte_step = byte_step
+        plan.axes[i].table = NULL if positions is None else <const int64_t *>cnp.PyArray_DATA(positions)
+        i += 1
+    cdef fi_poll poll = NULL
+    if PyThread_get_thread_ident() == _main_thread:
+        poll = check_signals
+    with nogil:
+        stopped = fi_run(_isa, &values.values, &plan, threads, poll, NULL)
+    finish(stopped)
+
+
+def fill_words(cnp.ndarray out not None, uint64_t key, uint64_t low, uint64_t high, int threads):
+    """Fills a C-contiguous uint32 array with the words of the blocks from counter (low, high) on."""
+    cdef uint32_t *data = <uint32_t *>cnp.PyArray_DATA(out)
+    cdef size_t count = cnp.PyArray_SIZE(out)
+    cdef int stopped
+    cdef fi_poll poll = NULL
+    if PyThread_get_thread_ident() == _main_thread:
+        poll = check_signals
+    with nogil:
+        stopped = fi_run_words(_isa, data, count, key, low, high, threads, poll, NULL)
+    finish(stopped)
+
+
+cdef class DefaultFloatEnvironment:
+    """Context manager: default rounding mode and denormals in this thread."""
+
+    cdef fi_fpenv saved
+
+    def __enter__(self):
+        self.saved = fi_fpenv_default()
+
+    def __exit__(self, *exception):
+        fi_fpenv_restore(self.saved)
+
+
+cdef int philox4x32(uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high) noexcept nogil:
+    return fi_run_words(_isa, out, count, key, low, high, 1, NULL, NULL)

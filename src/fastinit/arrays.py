@@ -1,0 +1,148 @@
+"""Shapes, dtypes and the memory that may be written to."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from .initializers import near_match
+
+#: Dtypes that can be filled, by name.
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+#: Larger tensors have no 64-bit counters left for their words.
+MAX_SIZE = 1 << 62
+
+
+def bfloat16_type() -> Any:
+    """ml_dtypes.bfloat16 where installed, else uint16 (the same bits)."""
+    try:
+        import ml_dtypes
+    except ImportError:
+        return np.uint16
+    return ml_dtypes.bfloat16
+
+
+def dtype_name(dtype: Any) -> str:
+    """The name in `DTYPES` of anything that means one of them; TypeError for the rest."""
+    if isinstance(dtype, str) and dtype in DTYPES:
+        return dtype
+    try:
+        given = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"unknown dtype {dtype!r}; {near_match(dtype, DTYPES)}") from None
+    if not given.isnative:
+        raise TypeError(f"dtype {given.str} is not in native byte order")
+    if given.name not in DTYPES:
+        raise TypeError(f"dtype {given.name} cannot be filled; known: {', '.join(DTYPES)}")
+    return given.name
+
+
+def numpy_dtype(name: str) -> np.dtype:
+    """The NumPy dtype of arrays that we allocate."""
+    return np.dtype(bfloat16_type() if name == "bfloat16" else name)
+
+
+def check_shape(shape: Any) -> tuple[int, ...]:
+    """`shape` as a tuple; TypeError or ValueError unless it is one or more lengths, in all below 2**62."""
+    lengths = shape if isinstance(shape, (tuple, list)) else (shape,)
+    checked = []
+    for n in lengths:
+        if isinstance(n, (bool, np.bool_)):
+            raise TypeError(f"a shape is made of integers, not {shape!r}")
+        try:
+            checked.append(operator.index(n))
+        except TypeError:
+            raise TypeError(f"a shape is made of integers, not {shape!r}") from None
+    size = 1
+    for n in checked:
+        if n < 0:
+            raise ValueError(f"negative length in shape {tuple(checked)}")
+        size *= n
+    if size >= MAX_SIZE or max(checked, default=0) >= MAX_SIZE:
+        raise ValueError(f"shape {tuple(checked)} has 2**62 elements or more")
+    if len(checked) > 64:
+        raise ValueError(f"a shape has at most 64 axes, got {len(checked)}")
+    return tuple(checked)
+
+
+def is_shape(out: Any) -> bool:
+    """Whether a function's first argument is a shape to allocate rather than memory to fill."""
+    return isinstance(out, (tuple, list, int, np.integer))
+
+
+def allocate(shape: tuple[int, ...], name: str) -> np.ndarray:
+    """An uninitialised C-order array whose first element is on a 64-byte boundary."""
+    dtype = numpy_dtype(name)
+    nbytes = dtype.itemsize
+    for n in shape:
+        nbytes *= n
+    try:
+        raw = np.empty(nbytes + 63, np.uint8)
+    except ValueError as error:  # beyond what a pointer can address
+        raise MemoryError(f"cannot allocate {nbytes} bytes for shape {shape}: {error}") from None
+    start = -raw.__array_interface__["data"][0] % 64
+    return raw[start : start + nbytes].view(dtype).reshape(shape)
+
+
+def as_output(out: Any, dtype: Any = None) -> tuple[np.ndarray, str]:
+    """`out` as an array that the kernels may write to, sharing its memory, and the name of its dtype.
+
+    TypeError for what is no array, or of another dtype; ValueError for read-only or overlapping memory.
+    """
+    if not isinstance(out, np.ndarray):
+        out = _array_of(out)
+    array = np.asarray(out)  # drops subclasses
+    wanted = None if dtype is None else dtype_name(dtype)
+    if wanted == "bfloat16" and array.dtype == np.uint16 and array.dtype.isnative:
+        name = wanted
+    elif array.dtype == np.uint16 and wanted is None:
+        raise TypeError("out has dtype uint16, which cannot be filled; pass dtype='bfloat16' if it holds those bits")
+    else:
+        name = dtype_name(array.dtype)
+    if wanted is not None and name != wanted:
+        raise TypeError(f"out has dtype {name}, not the dtype {wanted} that was asked for")
+    if not array.flags.writeable:
+        raise ValueError("out is read-only")
+    if overlaps_itself(array):
+        raise ValueError("out overlaps itself: two of its elements share memory")
+    return array, name
+
+
+def _array_of(out: Any) -> np.ndarray:
+    try:
+        memoryview(out)
+        return np.asarray(out)
+    except TypeError:
+        if hasattr(out, "__array_interface__") or hasattr(out, "__array_struct__"):
+            return np.asarray(out)
+    hint = "; torch tensors go through fastinit.torch" if type(out).__module__.split(".")[0] == "torch" else ""
+    raise TypeError(f"out must be an array or a shape, not {type(out).__name__}{hint}")
+
+
+def overlaps_itself(array: np.ndarray) -> bool:
+    """Whether two elements of the array share a byte."""
+    if array.size < 2 or array.flags.c_contiguous or array.flags.f_contiguous:
+        return False
+    extent = array.itemsize
+    for stride, n in sorted((abs(s), n) for s, n in zip(array.strides, array.shape) if n > 1):
+        if stride < extent:
+            return _overlaps_exactly(array)
+        extent += stride * (n - 1)
+    return False
+
+
+def _overlaps_exactly(array: np.ndarray) -> bool:
+    """The same where axes interleave.
+
+    Two elements that differ first in axis k can be moved along the earlier axes to 0, and along k so that one
+    of them is at 0.
+    """
+    prefix: tuple[int, ...] = ()
+    for n in array.shape:
+        if n > 1 and np.shares_memory(array[(*prefix, slice(0, 1))], array[(*prefix, slice(1, None))]):
+            return True
+        prefix += (0,)
+    return False

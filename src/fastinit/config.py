@@ -1,0 +1,54 @@
+"""Which instruction set runs, and what this build can do."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from . import _kernels
+from .initializers import near_match
+from .stream import STREAM_VERSION
+from .threads import get_num_threads
+from .version import __version__
+
+
+def choose_isa(forced: str | None) -> str:
+    """The instruction set to use: the one in FASTINIT_ISA, else the best that this CPU runs.
+
+    ValueError for a name that is unknown, not compiled in, or beyond this CPU.
+    """
+    usable = _kernels.usable_isas()
+    if not forced:
+        return usable[0]
+    if forced not in ("base", "avx2", "avx512", "neon"):
+        raise ValueError(
+            f"FASTINIT_ISA={forced!r} is unknown; {near_match(forced, ('base', 'avx2', 'avx512', 'neon'))}"
+        )
+    if forced not in usable:
+        why = "this CPU does not run it" if forced in _kernels.compiled_isas() else "it is not compiled in"
+        raise ValueError(f"FASTINIT_ISA={forced!r}: {why}; usable: {', '.join(usable)}")
+    return forced
+
+
+def show_config(file: object = None) -> None:
+    """Print version, stream version, instruction sets, threads and OpenMP.
+
+    Parameters
+    ----------
+    file : text file, optional
+        Standard output unless given.
+    """
+    openmp = _kernels.openmp_version()
+    rows = {
+        "fastinit": __version__,
+        "stream": STREAM_VERSION,
+        "instruction sets": f"{', '.join(_kernels.compiled_isas())} compiled; "
+        f"{', '.join(_kernels.usable_isas())} usable; {_kernels.isa()} chosen (FASTINIT_ISA)",
+        "threads": f"{get_num_threads()} (set_num_threads, FASTINIT_NUM_THREADS)" if openmp else "1",
+        "OpenMP": f"yes, version {openmp}" if openmp else "no: the compiler has none, fills use one thread",
+        "NumPy": np.__version__,
+        "Python": sys.version.split()[0],
+    }
+    for what, value in rows.items():
+        print(f"{what + ':':<18}{value}", file=file or sys.stdout)  # type: ignore[arg-type]

@@ -1,0 +1,536 @@
+"""Names -> distribution and scale: the maths, without arrays, seeds or memory."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import math
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from . import _kernels
+
+#: Standard deviation of the standard normal cut at -2 and 2:
+#: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)). JAX and Keras use the same digits.
+TRUNCATED_STD = 0.87962566103423978
+
+_SCALING = {
+    "in_axis": (-2,),
+    "out_axis": (-1,),
+    "batch_axis": (),
+    "fan_in": None,
+    "fan_out": None,
+    "gain": 1.0,
+}
+_REQUIRED = object()
+
+#: Every initializer: its parameters with their defaults, in the order of `to_dict`.
+_PARAMETERS: dict[str, dict[str, Any]] = {
+    "uniform": {"low": 0.0, "high": 1.0},
+    "normal": {"mean": 0.0, "std": 1.0},
+    "truncated_normal": {"mean": 0.0, "std": 1.0, "lower": -2.0, "upper": 2.0},
+    "constant": {"value": _REQUIRED},
+    "zeros": {},
+    "ones": {},
+    "eye": {"gain": 1.0},
+    "variance_scaling": {"scale": _REQUIRED, "mode": _REQUIRED, "distribution": _REQUIRED, **_SCALING},
+    "glorot_uniform": _SCALING,
+    "glorot_normal": {**_SCALING, "truncated": False},
+    "he_uniform": {**_SCALING, "negative_slope": 0.0},
+    "he_normal": {**_SCALING, "truncated": False, "negative_slope": 0.0},
+    "lecun_uniform": _SCALING,
+    "lecun_normal": {**_SCALING, "truncated": False},
+}
+_ALIASES = {
+    "xavier_uniform": "glorot_uniform",
+    "xavier_normal": "glorot_normal",
+    "kaiming_uniform": "he_uniform",
+    "kaiming_normal": "he_normal",
+}
+_AXES = ("in_axis", "out_axis", "batch_axis")
+_MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
+_DISTRIBUTIONS = ("uniform", "normal", "truncated_normal")
+_CHOICES = {"mode": _MODES, "distribution": _DISTRIBUTIONS}
+
+
+class Distribution(NamedTuple):
+    """What the kernels draw: one of their distributions with its parameters, and the theoretical std."""
+
+    kind: str
+    parameters: tuple[float, ...]
+    std: float
+
+
+def near_match(word: str, known: Iterable[str]) -> str:
+    """The end of an error message: the known word nearest to `word`, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(str(word), known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+class Initializer:
+    """A named initializer with its parameters: no shape, dtype or seed.
+
+    Immutable and hashable; made by `init`. ``to_dict`` gives plain JSON with every default resolved.
+
+    Examples
+    --------
+    >>> import fastinit as fi
+    >>> fi.init("kaiming_normal", in_axis=1, out_axis=0)
+    init('he_normal', in_axis=(1,), out_axis=(0,))
+    """
+
+    __slots__ = ("_hash", "_items", "_name")
+
+    _name: str
+    _items: tuple[tuple[str, Any], ...]
+    _hash: int
+
+    def __init__(self, name: str, /, **parameters: Any) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"an initializer's name is a str, not {type(name).__name__}")
+        canonical = _ALIASES.get(name, name)
+        if canonical not in _PARAMETERS:
+            raise ValueError(f"unknown initializer {name!r}; {near_match(name, [*_PARAMETERS, *_ALIASES])}")
+        defaults = _PARAMETERS[canonical]
+        for key in parameters:
+            if key not in defaults:
+                raise TypeError(f"{canonical} has no parameter {key!r}; {near_match(key, defaults)}")
+        items = []
+        for key, default in defaults.items():
+            value = parameters.get(key, default)
+            if value is _REQUIRED:
+                raise TypeError(f"{canonical} needs {key}=")
+            items.append((key, _checked(key, value)))
+        object.__setattr__(self, "_name", canonical)
+        object.__setattr__(self, "_items", tuple(items))
+        object.__setattr__(self, "_hash", hash((canonical, repr(items))))
+        self._check()
+
+    @property
+    def name(self) -> str:
+        """Canonical name."""
+        return self._name
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All parameters, defaults included."""
+        return dict(self._items)
+
+    def recipe(self, shape: Any, *, dtype: Any = "float32", seed: int | None = None, name: str = "") -> Any:
+        """A `Recipe` of this initializer."""
+        from .recipe import Recipe  # recipes are made of initializers: the one import upwards
+
+        return Recipe(self, shape, dtype=dtype, seed=seed, name=name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON: ``{"init": name, ...}``."""
+        return {"init": self._name, **{key: to_json(value) for key, value in self._items}}
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Initializer:
+        """The inverse of `to_dict`; defaults may be left out."""
+        rest = dict(d)
+        if "init" not in rest:
+            raise ValueError("an initializer's dict needs 'init'")
+        return cls(rest.pop("init"), **rest)
+
+    def _check(self) -> None:
+        """ValueError for parameters that no dtype and no shape could mend."""
+        p = self.parameters
+        if self._name in ("uniform", "normal", "truncated_normal"):
+            _prepare(self._name, "float64", tuple(p.values()), self)
+        if not p.get("gain", 1.0) >= 0 or p.get("gain", 1.0) == math.inf:
+            raise ValueError(f"{self._name}: gain must be finite and not negative, got {p['gain']}")
+        if self._name == "variance_scaling" and not 0 <= p["scale"] < math.inf:
+            raise ValueError(f"variance_scaling: scale must be finite and not negative, got {p['scale']}")
+        if not math.isfinite(p.get("negative_slope", 0.0)):
+            raise ValueError(f"{self._name}: negative_slope must be finite, got {p['negative_slope']}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Initializer):
+            return NotImplemented
+        return self._name == other._name and repr(self._items) == repr(other._items)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        raise AttributeError("an Initializer is immutable")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Initializer.from_dict, (self.to_dict(),)
+
+    def __repr__(self) -> str:
+        defaults = _PARAMETERS[self._name]
+        given = "".join(f", {k}={v!r}" for k, v in self._items if v != defaults[k])
+        return f"init({self._name!r}{given})"
+
+
+def init(name: str | Initializer, /, **parameters: Any) -> Initializer:
+    """The initializer of that name.
+
+    Parameters
+    ----------
+    name : str or Initializer
+        Any of the initializing functions' names; ``xavier_*`` and ``kaiming_*`` are aliases of ``glorot_*`` and
+        ``he_*``. An `Initializer` is returned as it is.
+    **parameters
+        The function's own keywords, without shape, dtype, seed, name and threads.
+
+    Raises
+    ------
+    ValueError
+        Unknown name, or parameters outside their range.
+    TypeError
+        Unknown, missing or mistyped parameters.
+    """
+    if isinstance(name, Initializer):
+        if parameters:
+            raise TypeError("parameters go with a name; this Initializer has its own")
+        return name
+    return Initializer(name, **parameters)
+
+
+def cached_init(name: str, parameters: Mapping[str, Any]) -> Initializer:
+    """`init` for calls that repeat: the same object for the same parameters."""
+    items = tuple(parameters.items())
+    try:
+        # repr tells 0.0 from -0.0 and 1 from True, which are equal as keys
+        return _cached_by_repr(name, items, repr(items))
+    except TypeError:  # unhashable: a list of axes, or an error to report
+        return Initializer(name, **parameters)
+
+
+@functools.lru_cache(maxsize=256)
+def _cached_by_repr(name: str, items: tuple[tuple[str, Any], ...], _: str) -> Initializer:
+    return Initializer(name, **dict(items))
+
+
+# ---- parameters ---------------------------------------------------------------------------------------
+
+
+def _checked(key: str, value: Any) -> Any:
+    """One parameter in its canonical type."""
+    if key in _AXES:
+        axes = value if isinstance(value, (tuple, list)) else (value,)
+        return tuple(_integer(key, axis) for axis in axes)
+    if key in ("fan_in", "fan_out"):
+        if value is None:
+            return None
+        fan = _integer(key, value)
+        if fan < 1:
+            raise ValueError(f"{key} must be at least 1, got {fan}")
+        return fan
+    if key == "truncated":
+        if type(value).__name__ not in ("bool", "bool_"):
+            raise TypeError(f"truncated must be True or False, not {value!r}")
+        return bool(value)
+    if key in _CHOICES:
+        if value not in _CHOICES[key]:
+            raise ValueError(f"unknown {key} {value!r}; {near_match(value, _CHOICES[key])}")
+        return value
+    return _number(key, value)
+
+
+def _integer(key: str, value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError(f"{key} must be an integer, not a bool")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{key} must be an integer, not {type(value).__name__}") from None
+
+
+def _number(key: str, value: Any) -> float:
+    if value in ("inf", "-inf") or (key == "value" and value == "nan"):
+        return float(value)
+    if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{key} must be a number, not {value!r}")
+    number = float(value)
+    if number != number and key != "value":
+        raise ValueError(f"{key} must not be NaN")
+    return number
+
+
+def to_json(value: Any) -> Any:
+    """A parameter in strict JSON: tuples as lists, infinities as "inf" and "-inf"."""
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+# ---- scales -------------------------------------------------------------------------------------------
+
+
+def fans(
+    shape: tuple[int, ...],
+    in_axis: tuple[int, ...] = (-2,),
+    out_axis: tuple[int, ...] = (-1,),
+    batch_axis: tuple[int, ...] = (),
+) -> tuple[int, int]:
+    """fan_in and fan_out of a weight's global shape, exact.
+
+    The axes that are none of the three are the receptive field: its size multiplies both fans.
+    """
+    groups = [resolve_axes(shape, axes, key) for axes, key in zip((in_axis, out_axis, batch_axis), _AXES)]
+    named = [axis for group in groups for axis in group]
+    if len(set(named)) < len(named):
+        raise ValueError(f"in_axis, out_axis and batch_axis share an axis of shape {shape}")
+    field = math.prod(n for axis, n in enumerate(shape) if axis not in named)
+    fan_in, fan_out, _ = (math.prod(shape[axis] for axis in group) * field for group in groups)
+    return fan_in, fan_out
+
+
+def resolve_axes(shape: tuple[int, ...], axes: tuple[int, ...], key: str) -> tuple[int, ...]:
+    """The axes counted from 0; ValueError where the shape has none."""
+    for axis in axes:
+        if not -len(shape) <= axis < len(shape):
+            raise ValueError(
+                f"{key}={axis}: shape {shape} has {len(shape)} axes; give {key}=, or fan_in= and fan_out="
+            )
+    return tuple(axis % len(shape) for axis in axes)
+
+
+def _fan(shape: tuple[int, ...], mode: str, p: Mapping[str, Any]) -> float:
+    """The fan of `mode`; overrides first, so that they also serve shapes without those axes."""
+    fan_in, fan_out = p["fan_in"], p["fan_out"]
+    if (fan_in is None and mode != "fan_out") or (fan_out is None and mode != "fan_in"):
+        computed_in, computed_out = fans(shape, *(p[key] for key in _AXES))
+        fan_in = computed_in if fan_in is None else fan_in
+        fan_out = computed_out if fan_out is None else fan_out
+    if mode == "fan_in":
+        return fan_in
+    if mode == "fan_out":
+        return fan_out
+    if mode == "fan_avg":
+        return (fan_in + fan_out) / 2
+    return math.sqrt(float(fan_in) * float(fan_out))
+
+
+def _scaled(
+    shape: tuple[int, ...], scale: float, mode: str, distribution: str, p: Mapping[str, Any]
+) -> Distribution:
+    """variance_scaling: DESIGN's order of operations, in float64."""
+    fan = _fan(shape, mode, p)
+    if fan == 0:  # only with size 0: nothing to draw
+        return Distribution("constant", (0.0,), 0.0)
+    var = scale / fan
+    std = math.sqrt(var) * p["gain"]
+    if distribution == "uniform":
+        b = math.sqrt(3.0 * var) * p["gain"]
+        return Distribution("uniform", (-b, b), std)
+    if distribution == "truncated_normal":
+        return Distribution("truncated_normal", (0.0, math.sqrt(var) / TRUNCATED_STD * p["gain"], -2.0, 2.0), std)
+    return Distribution("normal", (0.0, std), std)
+
+
+@functools.lru_cache(maxsize=256)
+def distribution(initializer: Initializer, shape: tuple[int, ...]) -> Distribution:
+    """What `initializer` draws for a tensor of that global shape.
+
+    `eye` is not drawn: its kind is "eye", its parameter the gain.
+    """
+    with _kernels.DefaultFloatEnvironment():
+        return _distribution(initializer.name, initializer.parameters, shape)
+
+
+def _distribution(name: str, p: dict[str, Any], shape: tuple[int, ...]) -> Distribution:
+    if name in ("constant", "zeros", "ones"):
+        return Distribution("constant", (p.get("value", float(name == "ones")),), 0.0)
+    if name == "eye":
+        if len(shape) != 2:
+            raise ValueError(f"eye needs two axes, got shape {shape}")
+        size = shape[0] * shape[1]
+        density = min(shape) / size if size else 0.0
+        return Distribution("eye", (p["gain"],), p["gain"] * math.sqrt(density * (1 - density)))
+    if name == "uniform":
+        return Distribution("uniform", (p["low"], p["high"]), (p["high"] / 2 - p["low"] / 2) / math.sqrt(3.0))
+    if name == "normal":
+        return Distribution("normal", (p["mean"], p["std"]), p["std"])
+    if name == "truncated_normal":
+        parameters = (p["mean"], p["std"], p["lower"], p["upper"])
+        return Distribution("truncated_normal", parameters, p["std"] * truncated_std(p["lower"], p["upper"]))
+    if name == "variance_scaling":
+        return _scaled(shape, p["scale"], p["mode"], p["distribution"], p)
+    family, kind = name.split("_")
+    if p.get("truncated"):
+        kind = "truncated_normal"
+    if family == "glorot":
+        return _scaled(shape, 1.0, "fan_avg", kind, p)
+    if family == "he":
+        slope = p["negative_slope"]
+        return _scaled(shape, 2.0 / (1.0 + slope * slope), "fan_in", kind, p)
+    return _scaled(shape, 1.0, "fan_in", kind, p)
+
+
+def truncated_std(lower: float, upper: float) -> float:
+    """Standard deviation of the standard normal cut at `lower` and `upper`, to about 1e-9.
+
+    By quadrature from the cut next to 0, where the textbook formula cancels in the tails. No value of a
+    tensor depends on it.
+    """
+    if upper < 0 or (upper == 0 and lower < 0):
+        lower, upper = -upper, -lower
+    start = max(lower, -40.0) if lower < 0 else lower
+    reach = 40.0 - start if start < 0 else min(40.0, 80.0 / max(start, 1.0))  # beyond it the density is below 1e-17
+    width = min(upper - start, reach)
+    if not width > 0:
+        return 0.0
+    panels, points, weights = 64, *_gauss_legendre()
+    total = first = second = 0.0
+    for panel in range(panels):
+        for x, w in zip(points, weights):
+            s = width * (panel + x) / panels  # distance from `start`
+            density = w * math.exp(-s * (start + s / 2)) if start >= 0 else w * math.exp(-((start + s) ** 2) / 2)
+            total += density
+            first += density * s
+    mean = first / total
+    for panel in range(panels):
+        for x, w in zip(points, weights):
+            s = width * (panel + x) / panels
+            density = w * math.exp(-s * (start + s / 2)) if start >= 0 else w * math.exp(-((start + s) ** 2) / 2)
+            second += density * (s - mean) ** 2
+    return math.sqrt(second / total)
+
+
+@functools.cache
+def _gauss_legendre() -> tuple[list[float], list[float]]:
+    """Nodes and weights of ten points on [0, 1]."""
+    import numpy as np
+
+    nodes, weights = np.polynomial.legendre.leggauss(10)
+    return list((nodes + 1) / 2), list(weights / 2)
+
+
+def prepare(
+    initializer: Initializer, shape: tuple[int, ...], dtype: str, key: int, stream: int
+) -> _kernels.Values:
+    """The kernels' form of a tensor's values; ValueError where the dtype cannot hold the parameters."""
+    kind, parameters, _ = distribution(initializer, shape)
+    return _prepare("constant" if kind == "eye" else kind, dtype, parameters, initializer, key, stream)
+
+
+def _prepare(
+    kind: str, dtype: str, parameters: tuple[float, ...], initializer: Initializer, key: int = 0, stream: int = 0
+) -> _kernels.Values:
+    try:
+        return _kernels.Values(kind, dtype, parameters, key, stream)
+    except ValueError as error:
+        shown = ", ".join(f"{value:.17g}" for value in parameters)
+        raise ValueError(f"{initializer.name}: {error} ({kind} of {shown} in {dtype})") from None
+
+
+# ---- advice -------------------------------------------------------------------------------------------
+
+_FOR_ACTIVATION: dict[str, tuple[str, dict[str, Any]]] = {
+    "sigmoid": ("glorot_uniform", {}),
+    "tanh": ("glorot_uniform", {}),
+    "softmax": ("glorot_uniform", {}),
+    "relu": ("he_normal", {}),
+    "leaky_relu": ("he_normal", {"negative_slope": 0.01}),
+    "prelu": ("he_normal", {"negative_slope": 0.25}),
+    "gelu": ("he_normal", {}),
+    "silu": ("he_normal", {}),
+    "selu": ("lecun_normal", {}),
+    "linear": ("lecun_normal", {}),
+}
+
+
+def for_activation(activation: str, /, **parameters: Any) -> Initializer:
+    """The initializer recommended for weights that feed an activation.
+
+    Parameters
+    ----------
+    activation : str
+        One of sigmoid, tanh, relu, leaky_relu, prelu, gelu, silu, selu, linear, softmax.
+    **parameters
+        Passed to the initializer: axes, ``gain``, ``negative_slope`` of a leaky ReLU.
+
+    Returns
+    -------
+    Initializer
+
+    Raises
+    ------
+    ValueError
+        Unknown activation.
+
+    Notes
+    -----
+    ================================  =====================================  =====================================
+    activation                        initializer                            why
+    ================================  =====================================  =====================================
+    sigmoid, tanh, softmax            glorot_uniform                         near 0 they are linear with slope
+                                                                             (nearly) constant: variance is kept
+                                                                             forwards by 1/fan_in and backwards by
+                                                                             1/fan_out; 2/(fan_in + fan_out) is the
+                                                                             compromise of Glorot & Bengio (2010)
+    relu, gelu, silu                  he_normal                              a ReLU halves the second moment, so the
+                                                                             variance doubles: 2/fan_in (He et al.
+                                                                             2015); GELU and SiLU are ReLU-like
+    leaky_relu, prelu                 he_normal, negative_slope 0.01, 0.25   2/((1 + slope^2) fan_in), the slopes
+                                                                             that torch and He et al. start from
+    selu                              lecun_normal                           self-normalisation is derived for
+                                                                             variance 1/fan_in (Klambauer et al.
+                                                                             2017)
+    linear                            lecun_normal                           1/fan_in keeps the variance of a linear
+                                                                             layer's output (LeCun et al. 1998)
+    ================================  =====================================  =====================================
+
+    References
+    ----------
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+    He, Zhang, Ren and Sun, "Delving deep into rectifiers", ICCV 2015.
+    LeCun, Bottou, Orr and Mueller, "Efficient BackProp", in Neural Networks: Tricks of the Trade, 1998.
+    Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", NeurIPS 2017.
+    """
+    if activation not in _FOR_ACTIVATION:
+        raise ValueError(f"unknown activation {activation!r}; {near_match(activation, _FOR_ACTIVATION)}")
+    name, defaults = _FOR_ACTIVATION[activation]
+    return Initializer(name, **{**defaults, **parameters})
+
+
+_LINEAR = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The gain that torch recommends for a nonlinearity: values and errors of ``torch.nn.init.calculate_gain``.
+
+    Parameters
+    ----------
+    nonlinearity : str
+        ``linear``, ``conv{1,2,3}d``, ``conv_transpose{1,2,3}d``, ``sigmoid``, ``tanh``, ``relu``,
+        ``leaky_relu`` or ``selu``.
+    param : int or float, optional
+        Negative slope of ``leaky_relu``, 0.01 unless given.
+
+    Raises
+    ------
+    ValueError
+        Another nonlinearity, or a slope that is not a number.
+
+    Notes
+    -----
+    The gain is 1/sqrt of the second moment that the activation leaves of a standard normal: 1 for linear ones and,
+    by convention, the sigmoid (LeCun et al. 1998; Glorot and Bengio 2010), sqrt(2) for ReLU and
+    sqrt(2/(1 + slope^2)) for its leaky form (He et al. 2015). 5/3 for tanh and 3/4 for SELU are empirical; with
+    SELU, Klambauer et al. (2017) need variance 1/fan_in, that is "linear".
+    """
+    if nonlinearity in _LINEAR or nonlinearity == "sigmoid":
+        return 1
+    if nonlinearity == "tanh":
+        return 5.0 / 3
+    if nonlinearity == "relu":
+        return math.sqrt(2.0)
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        if isinstance(slope, bool) or not isinstance(slope, (int, float)):
+            raise ValueError(f"negative_slope {param} not a valid number")
+        return math.sqrt(2.0 / (1 + slope**2))
+    if nonlinearity == "selu":
+        return 3.0 / 4
+    raise ValueError(f"Unsupported nonlinearity {nonlinearity}")

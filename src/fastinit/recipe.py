@@ -1,0 +1,397 @@
+"""Recipe: an initializer with shape, dtype, seed and name. It holds no values; it can make any of them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from . import _kernels, plan
+from .arrays import allocate, as_output, check_shape, dtype_name, numpy_dtype
+from .initializers import Initializer, distribution, init, prepare, resolve_axes, to_json
+from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, stream_key
+from .threads import resolve_threads
+
+_AXES = ("in_axis", "out_axis", "batch_axis")
+
+
+class Part:
+    """A region of a recipe's tensor, as lazy as the recipe; made by `Recipe.part`.
+
+    It has its own shape, and everything a recipe has for making values: indexing, `fill`, `take`, `part`.
+    """
+
+    __slots__ = ("_recipe", "_region")
+
+    def __init__(self, recipe: Recipe, region: plan.Region) -> None:
+        self._recipe = recipe
+        self._region = region
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the whole tensor."""
+        return self._recipe
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the region."""
+        return self._region.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """NumPy dtype of the arrays it makes; uint16 for bfloat16 without ml_dtypes."""
+        return numpy_dtype(self._recipe._dtype)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        size = 1
+        for n in self.shape:
+            size *= n
+        return size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array it describes."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def seed(self) -> int:
+        """Seed of the tensor."""
+        return self._recipe._seed
+
+    @property
+    def name(self) -> str:
+        """Name of the tensor."""
+        return self._recipe._name
+
+    @property
+    def std(self) -> float:
+        """Theoretical standard deviation of the values, before they are rounded to the dtype."""
+        return self._recipe._distribution().std
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Closed interval, exact in the dtype, that no value leaves."""
+        kind, parameters, _ = self._recipe._distribution()
+        least, greatest = self._recipe._values.bounds
+        return (min(0.0, least), max(0.0, greatest)) if kind == "eye" else (least, greatest)
+
+    def fill(self, out: Any, index: Any = ..., *, threads: int | None = None) -> Any:
+        """Fill `out` with the values, or with those of a region.
+
+        Parameters
+        ----------
+        out : array
+            Writable memory of the recipe's dtype and of the region's shape; any strides.
+        index : optional
+            NumPy basic index of a region, such as ``np.s_[lo:hi, 128:256]``; everything unless given.
+        threads : int, optional
+            At most this many threads. Values do not depend on it.
+
+        Returns
+        -------
+        array
+            `out`.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            Before a byte is written.
+        """
+        region = self._region if index is ... else plan.select(self._region, index)
+        self._recipe._write(region, out, threads)
+        return out
+
+    def part(self, index: Any) -> Part:
+        """That region, lazily: a `Part`."""
+        return Part(self._recipe, plan.select(self._region, index))
+
+    def take(self, indices: Any, *, out: Any = None, threads: int | None = None) -> Any:
+        """Gather rows: ``self[indices]`` for an array of integers along axis 0.
+
+        Parameters
+        ----------
+        indices : array_like of int
+            Any shape; negative ones count from the end; repeats are allowed.
+        out : array, optional
+            Memory of shape ``indices.shape + self.shape[1:]``; allocated unless given.
+        threads : int, optional
+            At most this many threads.
+
+        Returns
+        -------
+        array
+            `out`, or a new ndarray.
+
+        Raises
+        ------
+        IndexError
+            A row out of bounds; nothing has been written.
+        """
+        if self.ndim == 0:
+            raise IndexError("a 0-d tensor has no rows")
+        rows = plan.row_positions(indices, self.shape[0])
+        shape = rows.shape + self.shape[1:]
+        if out is None:
+            array = result = allocate(shape, self._recipe._dtype)
+        else:
+            array, _ = as_output(out, self._recipe._dtype)
+            result = out
+            _check_same_shape(array.shape, shape)
+        threads = resolve_threads(threads)
+        for position in np.ndindex(rows.shape[:-1]):
+            # leading axes of `indices` one by one; a single index as a list of one
+            last_rows, last_out = (rows[position], array[position]) if rows.ndim else (rows[None], array[None])
+            self._recipe._write_rows(self._region, last_rows, last_out, threads)
+        return result
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        region = plan.select(self._region, index)
+        out = allocate(region.shape, self._recipe._dtype)
+        self._recipe._write(region, out, None)
+        return out
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("the values of a recipe exist only once they are made: copy=False cannot be honoured")
+        made = self[...]
+        return made if dtype is None else made.astype(dtype, copy=False)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Part):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[Any, ...]:
+        return (self._recipe._canonical, self._region)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return ("fastinit.Part", self._recipe._canonical, repr(self._region))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Part, (self._recipe, self._region)
+
+    def __repr__(self) -> str:
+        return f"<part of shape {self.shape} of {self._recipe!r}>"
+
+
+class Recipe(Part):
+    """A tensor described: initializer, global shape, dtype, seed and name.
+
+    Parameters
+    ----------
+    initializer : str or Initializer
+        What to draw; see `init`.
+    shape : int or tuple of int
+        Global shape.
+    dtype : dtype, optional
+        float32 (default), float64, float16 or bfloat16.
+    seed : int, optional
+        At least 0, below 2**128; fresh entropy from the operating system unless given.
+    name : str, optional
+        Name of the tensor. Equal seed and name share bits: give every parameter its own.
+    **parameters
+        The initializer's, where it is given by name.
+
+    Notes
+    -----
+    The value of an element is a function of seed, name, global shape, initializer and its flat index alone:
+    any region, in any memory layout, with any number of threads, on any CPU, gives the same bits.
+
+    Examples
+    --------
+    >>> import fastinit as fi
+    >>> r = fi.recipe("he_normal", (50_000_000, 4096), seed=0, name="emb")
+    >>> bool((r[7:9, 5] == r[7:9][:, 5]).all())
+    True
+    """
+
+    __slots__ = ("_canonical_json", "_dtype", "_initializer", "_name", "_seed", "_shape", "_values")
+
+    def __init__(
+        self,
+        initializer: str | Initializer,
+        shape: Any,
+        *,
+        dtype: Any = "float32",
+        seed: int | None = None,
+        name: str = "",
+        **parameters: Any,
+    ) -> None:
+        self._initializer = init(initializer, **parameters)
+        self._shape = check_shape(shape)
+        self._dtype = dtype_name(dtype)
+        self._seed = fresh_seed() if seed is None else check_seed(seed)
+        self._name = check_name(name)
+        self._region = plan.whole(self._shape)
+        key, counter = stream_key(self._seed, self._name)
+        self._values = prepare(self._initializer, self._shape, self._dtype, key, counter >> 64)
+        self._canonical_json: str | None = None
+
+    @property
+    def _recipe(self) -> Recipe:  # type: ignore[override]
+        return self
+
+    @property
+    def _canonical(self) -> str:
+        """What equality, hash and tokens see."""
+        if self._canonical_json is None:
+            self._canonical_json = json.dumps(self.to_dict(), sort_keys=True)
+        return self._canonical_json
+
+    @property
+    def initializer(self) -> Initializer:
+        """The initializer, with all its parameters."""
+        return self._initializer
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain strict JSON with every default resolved; `from_dict` reads it back.
+
+        Seeds of 2**53 and above are decimal strings, infinities "inf" and "-inf", axes counted from 0.
+        """
+        d = {
+            "stream": STREAM_VERSION,
+            "name": self._name,
+            "seed": self._seed if self._seed < 1 << 53 else str(self._seed),
+            "shape": list(self._shape),
+            "dtype": self._dtype,
+            "init": self._initializer.name,
+        }
+        for key, value in self._initializer.parameters.items():
+            if key in _AXES and all(-len(self._shape) <= axis < len(self._shape) for axis in value):
+                value = resolve_axes(self._shape, value, key)
+            d[key] = to_json(value)
+        return d
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Recipe:
+        """The recipe that `to_dict` described.
+
+        Raises
+        ------
+        ValueError
+            A key missing or unknown, or another version of the stream.
+        """
+        rest = dict(d)
+        version = rest.pop("stream", None)
+        if version != STREAM_VERSION:
+            raise ValueError(f"the recipe is for stream {version!r}; this version makes stream {STREAM_VERSION}")
+        try:
+            name, seed, shape, dtype, initializer = (
+                rest.pop(key) for key in ("name", "seed", "shape", "dtype", "init")
+            )
+        except KeyError as error:
+            close = difflib.get_close_matches(error.args[0], rest, n=1)
+            hint = f"; is {close[0]!r} meant?" if close else ""
+            raise ValueError(f"a recipe's dict needs {error.args[0]!r}{hint}") from None
+        if isinstance(seed, str):
+            if not (seed.isascii() and seed.isdecimal()):
+                raise ValueError(f"seed must be an integer or a decimal string, got {seed!r}")
+            seed = int(seed)
+        elif seed is None:
+            raise ValueError("a recipe's dict needs a seed, not None")
+        if not isinstance(shape, (list, tuple)):
+            raise ValueError(f"shape must be a list, got {shape!r}")
+        try:
+            return cls(initializer, shape, dtype=dtype, seed=seed, name=name, **rest)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+    def _distribution(self) -> Any:
+        return distribution(self._initializer, self._shape)
+
+    # ---- the one way to the kernels ----------------------------------------------------------------
+
+    def _write(self, region: plan.Region, out: Any, threads: int | None) -> None:
+        array, _ = as_output(out, self._dtype)
+        shape = region.shape
+        if array.shape != shape:
+            _check_same_shape(array.shape, shape)
+        threads = resolve_threads(threads)
+        if array.size == 0:
+            return
+        self._fill(region, array, None, threads)
+
+    def _write_rows(self, region: plan.Region, rows: np.ndarray, array: np.ndarray, threads: int) -> None:
+        if array.size == 0:
+            return
+        if self._initializer.name == "eye":  # rows of the identity: each its own region
+            for row, out in zip(rows, array):
+                self._fill(plan.select(region, int(row)), out, None, threads)
+        else:
+            self._fill(region, array, np.ascontiguousarray(rows), threads)
+
+    def _fill(self, region: plan.Region, array: np.ndarray, rows: np.ndarray | None, threads: int) -> None:
+        if self._initializer.name == "eye":
+            _fill_eye(self, region, array, threads)
+            return
+        out, first, axes = plan.kernel_axes(region, self._shape, array, rows)
+        _kernels.fill(self._values, out, first, axes, threads)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Recipe.from_dict, (self.to_dict(),)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return ("fastinit.Recipe", self._canonical)
+
+    def __repr__(self) -> str:
+        given = repr(self._initializer)[len("init(") : -1].partition(", ")
+        rest = f", {given[2]}" if given[2] else ""
+        return (
+            f"recipe({given[0]}, {self._shape}, dtype={self._dtype!r}, seed={self._seed}, name={self._name!r}{rest})"
+        )
+
+
+def recipe(
+    initializer: str | Initializer,
+    shape: Any,
+    *,
+    dtype: Any = "float32",
+    seed: int | None = None,
+    name: str = "",
+    **parameters: Any,
+) -> Recipe:
+    """Describe a tensor without making it; see `Recipe` for parameters."""
+    return Recipe(initializer, shape, dtype=dtype, seed=seed, name=name, **parameters)
+
+
+def _check_same_shape(got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    if got != wanted:
+        raise ValueError(f"out has shape {got}, but the region has shape {wanted}")
+
+
+def _fill_eye(r: Recipe, region: plan.Region, array: np.ndarray, threads: int) -> None:
+    """Zeros, then the gain where the region's rows and columns are equal."""
+    zeros = _kernels.Values("constant", r._dtype, (0.0,), 0, 0)
+    out, first, axes = plan.kernel_axes(region, r._shape, array)
+    _kernels.fill(zeros, out, first, axes, threads)
+    found = plan.diagonal(region)
+    if found is None:
+        return
+    # the region with both axes there, in order, and no new ones
+    kept = tuple(0 if axis is None else slice(None) for axis in region.axes)
+    matrix = array[kept]
+    for axis in (0, 1):
+        if axis not in region.axes:
+            matrix = np.expand_dims(matrix, axis)
+    on_diagonal = np.einsum("ii->i", matrix[found])
+    _kernels.fill(
+        r._values, on_diagonal, 0, [(on_diagonal.size, 1, on_diagonal.strides[0], None)], threads
+    )
