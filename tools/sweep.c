@@ -134,10 +134,9 @@ static void sweep_truncated(double lower, double upper) {
         for (int64_t first = 0; first < (INT64_C(1) << 32); first += PAIR) {
             uint32_t words[PAIR];
             float got[PAIR];
-            for (int i = 0; i < LANES / 2; i++) /* lanes such that the transform's order is first, first + 1, ... */
-                for (int k = 0; k < 4; k++)
-                    words[(k & 1) * LANES + 2 * PHILOX_LANE(i) + k / 2] = (uint32_t)(first + 4 * i + k);
-            transform_sweep(words, 1, &values, (char *)got);
+            for (int i = 0; i < PAIR; i++)
+                words[i] = (uint32_t)(first + i);
+            convert_sweep(&values, words, PAIR / 4, got);
             for (int i = 0; i < PAIR; i++) {
                 const double z = got[i], t = ((double)(first + i) + 0.5) * 0x1p-32;
                 const double t1 = (4294967295.0 - (double)(first + i) + 0.5) * 0x1p-32;

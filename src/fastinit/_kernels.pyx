@@ -28,6 +28,7 @@ cdef extern from "csrc/fastinit.h" nogil:
         fi_axis axes[64]
     ctypedef struct fi_isa:
         const char *name
+        void (*convert)(const fi_values *, const uint32_t *, size_t, void *) noexcept nogil
     int FI_MAX_AXES
     ctypedef int (*fi_poll)(void *) noexcept nogil
     const fi_isa *const fi_isas_compiled[]
@@ -158,6 +159,21 @@ def fill_words(cnp.ndarray out not None, uint64_t key, uint64_t low, uint64_t hi
     with nogil:
         stopped = fi_run_words(_isa, data, count, key, low, high, threads, poll, NULL)
     finish(stopped)
+
+
+def convert(Values values not None, cnp.ndarray words not None, cnp.ndarray out not None):
+    """The elements that given words stand for, where the stream's own would be: for proofs over all words.
+
+    Both arrays C-contiguous; `words` uint32, four for each block, and `out` with room for its elements.
+    """
+    cdef const uint32_t *data = <const uint32_t *>cnp.PyArray_DATA(words)
+    cdef size_t blocks = cnp.PyArray_SIZE(words) // 4
+    cdef void *to = cnp.PyArray_DATA(out)
+    cdef size_t block_size = 8 if fi_item_size(values.values.dtype) == 2 else 16
+    if <size_t>cnp.PyArray_NBYTES(out) < blocks * block_size:
+        raise SystemError("convert: out is too small")
+    with nogil:
+        _isa.convert(&values.values, data, blocks, to)
 
 
 cdef class DefaultFloatEnvironment:

@@ -87,6 +87,8 @@ typedef struct {
     void (*gather)(const fi_values *values, const uint64_t *index, size_t count, void *out);
     /* Raw words of the blocks whose 128-bit counter starts at (low, high). */
     void (*words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high);
+    /* The elements that `blocks` blocks of given words stand for; not for constants. */
+    void (*convert)(const fi_values *values, const uint32_t *words, size_t blocks, void *out);
 } fi_isa;
 
 #define FI_GATHER 512

@@ -39,9 +39,6 @@ LANE u64v u64_mul32(u64v a, u64v b) { return _mm256_mul_epu32(a, b); }
 LANE u64v u64_join(u64v low, u64v high) {
     return _mm256_blend_epi32(low, _mm256_slli_epi64(high, 32), 0xAA);
 }
-LANE u64v u64_join_high(u64v low, u64v high) {
-    return _mm256_blend_epi32(_mm256_srli_epi64(low, 32), high, 0xAA);
-}
 
 LANE u32v u32_set(uint32_t x) { return _mm256_set1_epi32((int)x); }
 LANE u32v u32_load(const uint32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }

@@ -33,9 +33,6 @@ LANE u64v u64_mul32(u64v a, u64v b) { return _mm512_mul_epu32(a, b); }
 LANE u64v u64_join(u64v low, u64v high) {
     return _mm512_mask_blend_epi32(0xAAAA, low, _mm512_slli_epi64(high, 32));
 }
-LANE u64v u64_join_high(u64v low, u64v high) {
-    return _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(low, 32), high);
-}
 
 LANE u32v u32_set(uint32_t x) { return _mm512_set1_epi32((int)x); }
 LANE u32v u32_load(const uint32_t *p) { return _mm512_loadu_si512(p); }

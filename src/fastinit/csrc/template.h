@@ -198,4 +198,23 @@ static void FN(words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, u
     }
 }
 
-const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(gather), FN(words)};
+/* Given words instead of the stream's, for proofs over all of them. */
+static void FN(convert)(const fi_values *values, const uint32_t *words, size_t blocks, void *destination) {
+    char *out = destination;
+    const size_t block_size = (values->dtype == FI_FLOAT64 ? 2 : 4) * fi_item_size(values->dtype);
+    uint32_t pair[PAIR] __attribute__((aligned(64))) = {0};
+    char elements[PAIR * 4] __attribute__((aligned(64)));
+    while (blocks) {
+        const size_t n = blocks < BLOCKS ? blocks : BLOCKS;
+        for (size_t slot = 0; slot < n; slot++)
+            for (int k = 0; k < 4; k++)
+                pair[(k & 1) * LANES + 2 * PHILOX_LANE(slot) + k / 2] = words[4 * slot + (size_t)k];
+        FN(transform)(pair, 1, values, elements);
+        memcpy(out, elements, n * block_size);
+        words += 4 * n;
+        out += n * block_size;
+        blocks -= n;
+    }
+}
+
+const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(gather), FN(words), FN(convert)};
