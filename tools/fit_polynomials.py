@@ -3,7 +3,7 @@
     python tools/fit_polynomials.py > src/fastinit/csrc/coefficients.h
 
 Minimax fits by Remez's exchange algorithm in 60-digit arithmetic (mpmath), each coefficient then
-rounded to its format, the remaining ones fitted anew. Changing a coefficient changes values:
+rounded to its format. Changing a coefficient changes values:
 it is a new stream version (docs/stream.md). Needs mpmath and NumPy; takes about a minute.
 """
 
@@ -51,13 +51,24 @@ def remez(function, weight, low, high, count, rounds=30):
 
 
 def rounded_fit(function, weight, low, high, count, precision):
-    """The same with coefficients rounded to `precision` bits, lowest first."""
+    """The same with coefficients rounded to `precision` bits.
+
+    The three lowest one by one, lowest first, the others fitted anew each time; then the rest at once (fitting
+    them one by one too gains nothing, and the last exchanges no longer converge).
+    """
     fixed = []
-    for k in range(count):
-        rest = remez(lambda x, k=k: (function(x) - mp.polyval(fixed[::-1], x)) / x**k if k else function(x),
-                     lambda x, k=k: weight(x) * x**k, low, high, count - k)
+
+    def remaining(x):
+        return (function(x) - mp.polyval(fixed[::-1], x)) / x ** len(fixed)
+
+    def remaining_weight(x):
+        return weight(x) * x ** len(fixed)
+
+    while True:
+        rest = remez(remaining, remaining_weight, low, high, count - len(fixed))
+        if len(fixed) == 3:
+            return fixed + [round_to(c, precision) for c in rest]
         fixed.append(round_to(rest[0], precision))
-    return fixed
 
 
 def round_to(x, precision):
