@@ -6,6 +6,7 @@ import difflib
 import functools
 import math
 import operator
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -51,6 +52,8 @@ _ALIASES = {
 _AXES = ("in_axis", "out_axis", "batch_axis")
 _MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 _DISTRIBUTIONS = ("uniform", "normal", "truncated_normal")
+#: Half the smallest positive value of the dtypes whose range is less than float32's, or that are rounded from it.
+_FLUSHED = {"float16": 2.0**-25, "bfloat16": 2.0**-134}
 _CHOICES = {"mode": _MODES, "distribution": _DISTRIBUTIONS}
 
 
@@ -411,6 +414,12 @@ def prepare(
 ) -> _kernels.Values:
     """The kernels' form of a tensor's values; ValueError where the dtype cannot hold the parameters."""
     kind, parameters, _ = distribution(initializer, shape)
+    if "normal" in kind and 0 < parameters[1] <= _FLUSHED.get(dtype, 0.0):
+        warnings.warn(
+            f"{initializer.name}: {dtype} flushes std={parameters[1]} to zero: most values will be the mean, rounded",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return _prepare("constant" if kind == "eye" else kind, dtype, parameters, initializer, key, stream)
 
 

@@ -387,7 +387,7 @@ def _fill_eye(r: Recipe, region: plan.Region, array: np.ndarray, threads: int) -
         return
     # the region with both axes there, in order, and no new ones
     kept = tuple(0 if axis is None else slice(None) for axis in region.axes)
-    matrix = array[kept]
+    matrix = array[(*kept, ...)]  # with an Ellipsis a view, even of no axes
     for axis in (0, 1):
         if axis not in region.axes:
             matrix = np.expand_dims(matrix, axis)
