@@ -1,7 +1,6 @@
 # cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False
 """Pointers and counts for the C core: no tensor shapes, no initializers, no numerics."""
 
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 cimport numpy as cnp
@@ -9,6 +8,10 @@ cimport numpy as cnp
 import threading
 
 cnp.import_array()
+
+cdef extern from "Python.h":
+    # Cython's own declaration would raise here; the exception must wait until the fill has returned
+    int PyErr_CheckSignals() noexcept
 
 cdef extern from "csrc/fastinit.h" nogil:
     ctypedef enum fi_dtype:

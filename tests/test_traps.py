@@ -1,0 +1,277 @@
+"""What goes wrong elsewhere (PEERS): environments, processes, memory of other kinds."""
+
+import array
+import ctypes
+import mmap
+import multiprocessing
+import os
+import platform
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+import fastinit as fi
+from fastinit import _kernels
+
+
+def run_python(code, **environment):
+    """A fresh interpreter: its output; its error text and exit status if it failed."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+# ---- memory of every kind --------------------------------------------------------------------------------
+
+
+def expected(n, dtype="float32"):
+    return fi.normal(n, seed=0, name="m", dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: array.array("f", bytes(400)),
+        lambda: memoryview(bytearray(400)).cast("f"),
+        lambda: np.frombuffer(mmap.mmap(-1, 400), np.float32),
+        lambda: np.zeros(100, np.float32).view(np.recarray),
+        lambda: np.ma.zeros(100, np.float32),
+        lambda: (ctypes.c_float * 100)(),
+    ],
+)
+def test_anything_numpy_sees_without_copying(make):
+    out = make()
+    assert fi.normal(out, seed=0, name="m") is out
+    assert (np.asarray(out) == expected(100)).all()
+
+
+def test_memmap(tmp_path):
+    out = np.memmap(tmp_path / "w", np.float32, "w+", shape=(100,))
+    assert fi.normal(out, seed=0, name="m") is out
+    out.flush()
+    assert (np.fromfile(tmp_path / "w", np.float32) == expected(100)).all()
+
+
+def test_array_interface():
+    class Wrapped:
+        def __init__(self, held):
+            self.held, self.__array_interface__ = held, held.__array_interface__
+
+    held = np.zeros(100, np.float32)
+    fi.normal(Wrapped(held), seed=0, name="m")
+    assert (held == expected(100)).all()
+
+
+def test_zero_dimensions_and_zero_sizes():
+    scalar = np.zeros((), np.float32)
+    fi.normal(scalar, seed=0, name="m")
+    assert scalar == expected(1)[0]
+    for shape in [(0,), (0, 5), (5, 0, 3)]:
+        assert fi.normal(shape, seed=0).shape == shape
+        empty = np.empty(shape, np.float64)
+        assert fi.uniform(empty, seed=0) is empty
+        assert fi.glorot_uniform(np.empty((0, 4), np.float32), seed=0).size == 0
+
+
+def test_ones_is_not_a_shape_of_booleans():
+    with pytest.raises(TypeError):
+        fi.ones(True)
+
+
+def test_sixty_four_axes():
+    shape = (1,) * 62 + (3, 5)
+    assert (fi.normal(shape, seed=0, name="m").ravel() == expected(15)).all()
+
+
+# ---- the floating-point environment of the caller -----------------------------------------------------------
+
+
+@pytest.fixture
+def environment(tmp_path_factory):
+    """A C library that sets the control word of the calling thread."""
+    if platform.machine() != "x86_64":
+        pytest.skip("the control word here is x86's")
+    folder = tmp_path_factory.mktemp("fpenv")
+    (folder / "env.c").write_text(
+        "#include <xmmintrin.h>\n"
+        "unsigned get(void) { return _mm_getcsr(); }\nvoid set(unsigned x) { _mm_setcsr(x); }\n"
+    )
+    compiler = os.environ.get("CC", "cc").split()
+    subprocess.run([*compiler, "-shared", "-fPIC", "-o", folder / "env.so", folder / "env.c"], check=True)
+    return ctypes.CDLL(str(folder / "env.so"))
+
+
+@pytest.mark.parametrize("bits", [0x8040, 0x2000, 0x4000, 0x6000], ids=["flush to zero", "down", "up", "chop"])
+def test_callers_environment_changes_nothing_and_is_kept(isa, environment, bits):
+    calls = [
+        lambda: fi.he_normal((30, 77), seed=1, name=str(bits), negative_slope=0.3),
+        lambda: fi.normal(500, std=3e-39, seed=1),
+        lambda: fi.uniform(500, -0.1, 0.7, seed=1, dtype="bfloat16"),
+        lambda: fi.normal(500, std=1e-6, seed=1, dtype="float16"),
+        lambda: fi.truncated_normal(500, std=1e-39, lower=-1, upper=5, seed=1),
+        lambda: fi.truncated_normal(500, lower=4, upper=6, seed=1, dtype="float64"),
+        lambda: fi.glorot_uniform((7, 11), gain=1.1, seed=1, dtype="float64"),
+    ]
+    plain = environment.get()
+    got = []
+    environment.set(plain | bits)
+    try:
+        for call in calls:
+            _clear_caches()
+            got.append(call())
+        kept = environment.get() & 0xFFC0
+    finally:
+        environment.set(plain)
+    assert kept == (plain | bits) & 0xFFC0
+    for call, array_ in zip(calls, got):
+        _clear_caches()
+        assert (call().view("u1") == array_.view("u1")).all()
+
+
+def _clear_caches():
+    from fastinit import initializers
+
+    initializers.distribution.cache_clear()
+    initializers._cached_by_repr.cache_clear()
+
+
+# ---- processes and threads -----------------------------------------------------------------------------------
+
+
+def _child(queue):
+    queue.put(fi.normal(300_000, seed=0, name="fork", threads=4).tobytes())
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_fork_after_a_parallel_fill():
+    """libgomp's threads do not survive a fork: the child must not wait for them (LightGBM#4751, faiss#5206)."""
+    ours = fi.normal(300_000, seed=0, name="fork", threads=4).tobytes()
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_child, args=(queue,))
+    child.start()
+    try:
+        assert queue.get(timeout=60) == ours
+    finally:
+        child.join(10)
+        child.kill()
+    assert fi.normal(300_000, seed=0, name="fork", threads=4).tobytes() == ours
+
+
+def test_out_of_threads_uses_fewer():
+    """libgomp ends the process where it cannot make a thread; we make do (a small address space has no stacks)."""
+    run = run_python(
+        """
+        import resource, numpy as np, fastinit as fi
+        out = np.zeros(2_000_000, np.float32)
+        expected = fi.normal(2_000_000, seed=0, threads=1)
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 40_000_000, used + 40_000_000))
+        fi.normal(out, seed=0, threads=64)
+        assert (out == expected).all()
+        print("filled")
+        """
+    )
+    assert run.stdout == "filled\n", run.stderr
+
+
+def test_control_c_stops_a_long_fill_and_says_so():
+    """Slow on purpose (base ISA, float64, over and over into the same memory): minutes, if it were not for the signal."""
+    run = run_python(
+        """
+        import os, signal, threading, time, numpy as np, fastinit as fi
+        r = fi.recipe("truncated_normal", 1 << 40, dtype="float64", seed=0, lower=-3, upper=3)
+        out = np.zeros(60_000_000)
+        fi.normal(out[:10], seed=0)
+        def interrupt():
+            time.sleep(0.3)
+            global sent
+            sent = time.monotonic()
+            os.kill(os.getpid(), signal.SIGINT)
+        threading.Thread(target=interrupt).start()
+        try:
+            r.fill(out, np.s_[:out.size])
+        except KeyboardInterrupt:
+            print("stopped", time.monotonic() - sent < 5, bool((out[-1000:] == 0).any() or (out == 0).any()))
+        """,
+        FASTINIT_ISA="base",
+    )
+    assert run.stdout == "stopped True True\n", run.stdout + run.stderr
+
+
+def test_a_signal_handler_that_does_not_raise_does_not_stop():
+    seen = []
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(time.monotonic()))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+        array_ = fi.normal(4_000_000, seed=0, name="s", dtype="float64")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert (array_ == fi.normal(4_000_000, seed=0, name="s", dtype="float64")).all()
+
+
+def test_no_memory_proportional_to_the_output():
+    """Peak resident memory above a mapped output, for plain, strided, gathered and Fortran-order fills."""
+    run = run_python(
+        """
+        import resource, numpy as np, fastinit as fi
+        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        n = 4096
+        out = np.ones((n, n), np.float32)          # 64 MiB, resident
+        ids = np.arange(n)
+        fi.normal(out[:64], seed=0)
+        before = peak()
+        r = fi.recipe("normal", (3 * n, 3 * n), seed=0)
+        r.fill(out, np.s_[:n, :n]); r.fill(out.T, np.s_[5:5 + n, :n]); r.fill(out, np.s_[::3, ::3])
+        r.fill(out[::-1, ::-1], np.s_[:n, 1:n + 1]); r.part(np.s_[:, :n]).take(ids, out=out)
+        print(peak() - before)
+        """
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) < 16 * 1024  # KiB
+
+
+def test_first_touch_is_not_needed():
+    """Fresh pages, as from the allocator: filled like any other."""
+    out = np.empty(30_000_000, np.uint8).view(np.float32)
+    assert (fi.normal(out, seed=0, name="m")[:100] == expected(100)).all()
+
+
+# ---- builds ---------------------------------------------------------------------------------------------------
+
+
+def test_no_symbol_of_a_newer_isa_leaks_into_base():
+    """Every function of csrc headers is static: only the four tables and the API are linked by name."""
+    path = _kernels.__file__
+    try:
+        listing = subprocess.run(["nm", path], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("nm is not installed")
+    exported = [line.split()[-1] for line in listing.splitlines() if line.split()[-2:-1] == ["T"]]
+    assert [name for name in exported if name.startswith(("fi_", "philox", "fill_"))] == []
+    assert any("PyInit__kernels" in name for name in exported)
+
+
+def test_show_config(capsys):
+    fi.show_config()
+    shown = capsys.readouterr().out
+    for word in (fi.__version__, "stream", _kernels.isa(), "OpenMP", "threads", "base"):
+        assert word in shown
+
+
+def test_typed_and_documented():
+    from importlib import resources
+
+    assert resources.files("fastinit").joinpath("py.typed").is_file()
+    for name in fi.__all__:
+        thing = getattr(fi, name)
+        assert callable(thing) is False or thing.__doc__, name
+
+
