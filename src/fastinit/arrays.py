@@ -81,8 +81,8 @@ def allocate(shape: tuple[int, ...], name: str) -> np.ndarray:
         nbytes *= n
     try:
         raw = np.empty(nbytes + 63, np.uint8)
-    except ValueError as error:  # beyond what a pointer can address
-        raise MemoryError(f"cannot allocate {nbytes} bytes for shape {shape}: {error}") from None
+    except (MemoryError, ValueError):  # ValueError: beyond what a pointer can address
+        raise MemoryError(f"cannot allocate {nbytes} bytes for shape {shape} and dtype {name}") from None
     start = -raw.__array_interface__["data"][0] % 64
     return raw[start : start + nbytes].view(dtype).reshape(shape)
 

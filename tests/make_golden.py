@@ -1,0 +1,62 @@
+"""Writes tests/data/golden.txt anew: python tests/make_golden.py
+
+To be run only where values change on purpose: that is a new stream version (CONTRIBUTING.md).
+"""
+
+import hashlib
+from pathlib import Path
+
+import fastinit as fi
+
+GOLDEN = Path(__file__).parent / "data" / "golden.txt"
+COUNT = 5000
+PARAMETERS = {
+    "constant": [(0.1,)],
+    "uniform": [(0.0, 1.0), (-0.05, 0.05), (1e-20, 0.9), (-3e38, 3e38)],
+    "normal": [(0.0, 1.0), (1.0, 0.03), (0.0, 0.02)],
+    "truncated_normal": [(0.0, 1.0, -2.0, 2.0), (0.5, 0.02, -2.0, 2.0), (0.0, 1.0, -0.5, 1.5), (0.0, 1.0, -3.0, 3.0),
+                         (0.0, 1.0, float("-inf"), float("inf")), (0.0, 1.0, -1.0, 8.0), (0.0, 1.0, 0.0, float("inf")),
+                         (0.0, 1.0, 4.0, 5.0), (0.0, 1.0, float("-inf"), -6.0), (0.0, 1.0, 40.0, float("inf")),
+                         (0.0, 1.0, 0.25, 0.2505), (0.0, 1.0, 1200.0, 1200.01)],
+}  # fmt: skip
+NAMES = {
+    "constant": ("value",),
+    "uniform": ("low", "high"),
+    "normal": ("mean", "std"),
+    "truncated_normal": ("mean", "std", "lower", "upper"),
+}
+#: first elements: the start, one that splits pairs and blocks, and the carry into the counter's second word
+FIRSTS = (0, 12_345, 2**34 - 2001)
+
+HEADER = """\
+# Golden hashes, for every front end: distribution, dtype, parameters (C's hexadecimal floats), seed, name, the key and
+# stream id they hash to, the first flat index, how many elements, and SHA-256 of these, little-endian.
+"""
+
+
+def lines():
+    for kind, sets in PARAMETERS.items():
+        for dtype in fi.arrays.DTYPES:
+            for i, parameters in enumerate(sets):
+                if dtype == "float16" and kind == "uniform" and abs(parameters[0]) > 65504:
+                    continue
+                for first in FIRSTS if i == 0 else FIRSTS[:1]:
+                    seed, name = (0, "golden") if i % 2 == 0 else (2**127 + i, "g\u00f6lden")
+                    key, counter = fi.stream_key(seed, name)
+                    named = dict(zip(NAMES[kind], parameters))
+                    recipe = fi.recipe(kind, 2**40, dtype=dtype, seed=seed, name=name, **named)
+                    values = recipe[first : first + COUNT]
+                    data = values.view(f"u{values.itemsize}").astype(f"<u{values.itemsize}").tobytes()
+                    shown = ",".join(float(p).hex() for p in parameters)
+                    yield (
+                        f"{kind} {dtype} {shown} {seed} {name} {key:016x} {counter >> 64:016x} {first} {COUNT} "
+                        f"{hashlib.sha256(data).hexdigest()}"
+                    )
+
+
+def main():
+    GOLDEN.write_text(HEADER + "".join(line + "\n" for line in lines()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
