@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from . import _kernels
+from . import _kernels, plan
 from .arrays import allocate, as_output, check_shape, dtype_name, is_shape
 from .config import choose_isa, show_config
 from .initializers import Initializer, cached_init, calculate_gain, for_activation, init
-from .recipe import Part, Recipe, recipe
+from .recipe import Part, Recipe, check_same_shape, recipe
 from .stream import STREAM_VERSION, philox4x32, stream_key
-from .threads import get_num_threads, set_num_threads
+from .threads import get_num_threads, resolve_threads, set_num_threads
 from .version import __version__
 
 __all__ = [
@@ -119,22 +119,22 @@ def _fill(
         raise TypeError("index= is a region of a tensor: give its global shape=")
     if shape is not None and seed is None:
         raise ValueError("shape= and index= need a seed=: without it each region would be of another tensor")
+    array = None
     if is_shape(out):
-        local = check_shape(out)
-        kind = dtype_name("float32" if dtype is None else dtype)
-        described = Recipe(
-            cached_init(initializer, parameters), local if shape is None else shape, dtype=kind, seed=seed, name=name
-        )
-        region = described if index is None else described.part(index)
-        if region.shape != local:
-            raise ValueError(f"out has shape {local}, but the region has shape {region.shape}")
-        made = allocate(local, kind)
-        return region.fill(made, threads=threads)
-    array, kind = as_output(out, dtype)
+        local, kind = check_shape(out), dtype_name("float32" if dtype is None else dtype)
+    else:
+        array, kind = as_output(out, dtype)
+        local = array.shape
     described = Recipe(
-        cached_init(initializer, parameters), array.shape if shape is None else shape, dtype=kind, seed=seed, name=name
+        cached_init(initializer, parameters), local if shape is None else shape, dtype=kind, seed=seed, name=name
     )
-    described.fill(array, ... if index is None else index, threads=threads)
+    region = described._region if index is None else plan.select(described._region, index)
+    if shape is not None:
+        check_same_shape(local, region.shape)
+    threads = resolve_threads(threads)
+    if array is None:
+        array = out = allocate(local, kind)
+    described._fill(region, array, None, threads)
     return out
 
 

@@ -99,9 +99,8 @@ cdef class Values:
     def __init__(self, str distribution, str dtype, tuple parameters, uint64_t key, uint64_t stream):
         cdef double p[4]
         cdef int i
-        p[:] = [0, 0, 0, 0]
-        for i in range(len(parameters)):
-            p[i] = parameters[i]
+        for i in range(4):
+            p[i] = parameters[i] if i < len(parameters) else 0
         cdef const char *refused = fi_prepare(&self.values, _DISTRIBUTIONS[distribution], _DTYPES[dtype], p, key,
                                               stream)
         if refused != NULL:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import operator
 from typing import Any
 
@@ -25,6 +27,7 @@ def bfloat16_type() -> Any:
     return ml_dtypes.bfloat16
 
 
+@functools.lru_cache(maxsize=64)  # NumPy works out a dtype's name anew each time: 3 us
 def dtype_name(dtype: Any) -> str:
     """The name in `DTYPES` of anything that means one of them; TypeError for the rest."""
     if isinstance(dtype, str) and dtype in DTYPES:
@@ -48,24 +51,19 @@ def numpy_dtype(name: str) -> np.dtype:
 def check_shape(shape: Any) -> tuple[int, ...]:
     """`shape` as a tuple; TypeError or ValueError unless it is one or more lengths, in all below 2**62."""
     lengths = shape if isinstance(shape, (tuple, list)) else (shape,)
-    checked = []
-    for n in lengths:
-        if isinstance(n, (bool, np.bool_)):
-            raise TypeError(f"a shape is made of integers, not {shape!r}")
-        try:
-            checked.append(operator.index(n))
-        except TypeError:
-            raise TypeError(f"a shape is made of integers, not {shape!r}") from None
-    size = 1
-    for n in checked:
-        if n < 0:
-            raise ValueError(f"negative length in shape {tuple(checked)}")
-        size *= n
-    if size >= MAX_SIZE or max(checked, default=0) >= MAX_SIZE:
-        raise ValueError(f"shape {tuple(checked)} has 2**62 elements or more")
+    try:
+        checked = tuple(map(operator.index, lengths))
+    except TypeError:
+        checked = None
+    if checked is None or not {bool, np.bool_}.isdisjoint(map(type, lengths)):
+        raise TypeError(f"a shape is made of integers, not {shape!r}")
+    if checked and min(checked) < 0:
+        raise ValueError(f"negative length in shape {checked}")
+    if math.prod(n or 1 for n in checked) >= MAX_SIZE:  # also where a 0 makes it empty: the strides count
+        raise ValueError(f"shape {checked} has 2**62 elements or more")
     if len(checked) > 64:
         raise ValueError(f"a shape has at most 64 axes, got {len(checked)}")
-    return tuple(checked)
+    return checked
 
 
 def is_shape(out: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ class Region(NamedTuple):
         return tuple(1 if axis is None else len(self.ranges[axis]) for axis in self.axes)
 
 
+@functools.lru_cache(maxsize=1024)
 def whole(shape: tuple[int, ...]) -> Region:
     """The region that is all of a tensor."""
     return Region(tuple(map(range, shape)), tuple(range(len(shape))))

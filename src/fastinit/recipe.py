@@ -12,7 +12,7 @@ import numpy as np
 from . import _kernels, plan
 from .arrays import allocate, as_output, check_shape, dtype_name, numpy_dtype
 from .initializers import Initializer, distribution, init, prepare, resolve_axes, to_json
-from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, stream_key
+from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, hashed
 from .threads import resolve_threads
 
 _AXES = ("in_axis", "out_axis", "batch_axis")
@@ -146,7 +146,7 @@ class Part:
         else:
             array, _ = as_output(out, self._recipe._dtype)
             result = out
-            _check_same_shape(array.shape, shape)
+            check_same_shape(array.shape, shape)
         threads = resolve_threads(threads)
         for position in np.ndindex(rows.shape[:-1]):
             # leading axes of `indices` one by one; a single index as a list of one
@@ -157,7 +157,7 @@ class Part:
     def __getitem__(self, index: Any) -> np.ndarray:
         region = plan.select(self._region, index)
         out = allocate(region.shape, self._recipe._dtype)
-        self._recipe._write(region, out, None)
+        self._recipe._fill(region, out, None, resolve_threads(None))
         return out
 
     def __len__(self) -> int:
@@ -241,8 +241,7 @@ class Recipe(Part):
         self._seed = fresh_seed() if seed is None else check_seed(seed)
         self._name = check_name(name)
         self._region = plan.whole(self._shape)
-        key, counter = stream_key(self._seed, self._name)
-        self._values = prepare(self._initializer, self._shape, self._dtype, key, counter >> 64)
+        self._values = prepare(self._initializer, self._shape, self._dtype, *hashed(self._seed, self._name))
         self._canonical_json: str | None = None
 
     @property
@@ -321,17 +320,10 @@ class Recipe(Part):
 
     def _write(self, region: plan.Region, out: Any, threads: int | None) -> None:
         array, _ = as_output(out, self._dtype)
-        shape = region.shape
-        if array.shape != shape:
-            _check_same_shape(array.shape, shape)
-        threads = resolve_threads(threads)
-        if array.size == 0:
-            return
-        self._fill(region, array, None, threads)
+        check_same_shape(array.shape, region.shape)
+        self._fill(region, array, None, resolve_threads(threads))
 
     def _write_rows(self, region: plan.Region, rows: np.ndarray, array: np.ndarray, threads: int) -> None:
-        if array.size == 0:
-            return
         if self._initializer.name == "eye":  # rows of the identity: each its own region
             for row, out in zip(rows, array):
                 self._fill(plan.select(region, int(row)), out, None, threads)
@@ -339,10 +331,16 @@ class Recipe(Part):
             self._fill(region, array, np.ascontiguousarray(rows), threads)
 
     def _fill(self, region: plan.Region, array: np.ndarray, rows: np.ndarray | None, threads: int) -> None:
+        """`array` is what `as_output` or `allocate` returned, of the region's shape."""
+        if array.size == 0:
+            return
         if self._initializer.name == "eye":
             _fill_eye(self, region, array, threads)
             return
-        out, first, axes = plan.kernel_axes(region, self._shape, array, rows)
+        if region is self._region and rows is None and array.flags.c_contiguous:
+            out, first, axes = array, 0, [(array.size, 1, array.itemsize, None)]
+        else:
+            out, first, axes = plan.kernel_axes(region, self._shape, array, rows)
         _kernels.fill(self._values, out, first, axes, threads)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -372,7 +370,8 @@ def recipe(
     return Recipe(initializer, shape, dtype=dtype, seed=seed, name=name, **parameters)
 
 
-def _check_same_shape(got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+def check_same_shape(got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """ValueError unless `out`'s shape is the region's."""
     if got != wanted:
         raise ValueError(f"out has shape {got}, but the region has shape {wanted}")
 

@@ -20,12 +20,13 @@ _MASK64 = (1 << 64) - 1
 
 def check_seed(seed: Any) -> int:
     """`seed` as an int; TypeError or ValueError unless it is an integer in [0, 2**128)."""
-    if isinstance(seed, (bool, np.bool_)):
-        raise TypeError("seed must be an integer, not a bool")
-    try:
-        seed = operator.index(seed)
-    except TypeError:
-        raise TypeError(f"seed must be an integer, not {type(seed).__name__}") from None
+    if type(seed) is not int:
+        if isinstance(seed, (bool, np.bool_)):
+            raise TypeError("seed must be an integer, not a bool")
+        try:
+            seed = operator.index(seed)
+        except TypeError:
+            raise TypeError(f"seed must be an integer, not {type(seed).__name__}") from None
     if not 0 <= seed < 1 << 128:
         raise ValueError(f"seed must be at least 0 and below 2**128, got {seed}")
     return seed
@@ -35,10 +36,11 @@ def check_name(name: Any) -> str:
     """`name`; TypeError unless it is a str, ValueError unless UTF-8 encodes it."""
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(f"name {name!r} cannot be encoded in UTF-8: {error.reason}") from None
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"name {name!r} cannot be encoded in UTF-8: {error.reason}") from None
     return name
 
 
@@ -69,9 +71,15 @@ def stream_key(seed: int, name: str = "") -> tuple[int, int]:
     Both come from BLAKE2b (RFC 7693) of the seed's 16 bytes and the name: tensors with different seeds or
     names have unrelated streams.
     """
-    data = check_seed(seed).to_bytes(16, "little") + check_name(name).encode("utf-8")
-    digest = hashlib.blake2b(data, digest_size=16, person=b"fastinit-v1").digest()
-    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little") << 64
+    key, stream = hashed(check_seed(seed), check_name(name))
+    return key, stream << 64
+
+
+def hashed(seed: int, name: str) -> tuple[int, int]:
+    """Key and stream id of a checked seed and name."""
+    data = seed.to_bytes(16, "little") + name.encode()
+    digest = int.from_bytes(hashlib.blake2b(data, digest_size=16, person=b"fastinit-v1").digest(), "little")
+    return digest & _MASK64, digest >> 64
 
 
 def philox4x32(out: np.ndarray, key: int, counter: int = 0, *, threads: int | None = None) -> np.ndarray:

@@ -34,7 +34,7 @@ def get_num_threads() -> int:
 
 def resolve_threads(threads: int | None) -> int:
     """`threads` checked, or the default."""
-    return get_num_threads() if threads is None else _check(threads, "threads")
+    return (_chosen or _default or get_num_threads()) if threads is None else _check(threads, "threads")
 
 
 def _check(n: Any, what: str) -> int:
