@@ -60,9 +60,7 @@ class Guarded:
     def untouched(self):
         """Whether every byte outside the elements still is a guard byte."""
         after = self.memory.copy()
-        view = np.ndarray(
-            self.array.shape, self.array.dtype, after, self._offset_of_first(), self.array.strides
-        )
+        view = np.ndarray(self.array.shape, self.array.dtype, after, self._offset_of_first(), self.array.strides)
         view.view(f"u{view.itemsize}")[...] = int.from_bytes(bytes([GUARD]) * view.itemsize, "little")
         return bool((after == GUARD).all())
 

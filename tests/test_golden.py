@@ -3,9 +3,9 @@
 import hashlib
 
 import pytest
-from make_golden import GOLDEN, HEADER, NAMES, lines
 
 import fastinit as fi
+from make_golden import GOLDEN, HEADER, NAMES, lines
 
 LINES = [line for line in GOLDEN.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
 

@@ -61,7 +61,9 @@ def test_scales(name, parameters, variance, kind):
 
 def test_order_of_operations_to_the_bit():
     """DESIGN section 4: var, then its root, in float64."""
-    assert distribution(fi.init("glorot_uniform"), (4097, 11)).parameters[1] == math.sqrt(3.0 * (1.0 / ((4097 + 11) / 2)))
+    assert distribution(fi.init("glorot_uniform"), (4097, 11)).parameters[1] == math.sqrt(
+        3.0 * (1.0 / ((4097 + 11) / 2))
+    )
     assert distribution(fi.init("he_normal", negative_slope=0.3), (4097, 11)).parameters[1] == math.sqrt(
         2.0 / (1.0 + 0.3 * 0.3) / 4097
     )
@@ -167,7 +169,16 @@ def test_for_activation_refuses_unknown_ones():
 
 
 def test_calculate_gain_has_torchs_values():
-    for name in ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "sigmoid"):
+    for name in (
+        "linear",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+        "sigmoid",
+    ):
         assert fi.calculate_gain(name) == 1
     assert fi.calculate_gain("tanh") == 5 / 3
     assert fi.calculate_gain("relu") == math.sqrt(2)

@@ -3,11 +3,11 @@
 import ml_dtypes  # noqa: F401  (gives NumPy the dtype)
 import numpy as np
 import pytest
-from conftest import DTYPES, Guarded, bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastinit as fi
+from conftest import DTYPES, Guarded, bits
 from fastinit import _kernels
 
 INITIALIZERS = [
@@ -129,8 +129,6 @@ def test_fortran_order_and_transposes(isa, dtype, shape):
     assert (bits(recipe.fill(fortran, threads=3)) == expected).all()
     swapped = np.empty((*shape[:-2], shape[-1], shape[-2]), DTYPES[dtype]).swapaxes(-1, -2)
     assert (bits(recipe.fill(swapped, threads=2)) == expected).all()
-
-
 
 
 @pytest.mark.parametrize("power", [31, 32, 34, 40, 61])

@@ -5,9 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import DTYPES, bits
 
 import fastinit as fi
+from conftest import DTYPES, bits
 
 
 @pytest.fixture
@@ -38,7 +38,9 @@ def test_iteration_ends(recipe):
     assert (np.stack(list(recipe)) == np.asarray(recipe)).all()
 
 
-@pytest.mark.parametrize("index", [30, -31, (0, 20), (0, 0, 0), (Ellipsis, Ellipsis), True, [1, 2], np.array([1]), 1.0, "a"])
+@pytest.mark.parametrize(
+    "index", [30, -31, (0, 20), (0, 0, 0), (Ellipsis, Ellipsis), True, [1, 2], np.array([1]), 1.0, "a"]
+)
 def test_bad_indices(recipe, index):
     with pytest.raises(IndexError):
         recipe[index]
@@ -131,7 +133,7 @@ def test_equality_sees_the_description_only(recipe):
     assert hash(same) == hash(recipe)
     assert same.__dask_tokenize__() == recipe.__dask_tokenize__()
     assert pickle.loads(pickle.dumps(recipe)) == recipe
-    for other in (dict(seed=6), dict(name="v"), dict(dtype="float16"), dict(shape=(20, 30)), dict(truncated=True)):
+    for other in ({"seed": 6}, {"name": "v"}, {"dtype": "float16"}, {"shape": (20, 30)}, {"truncated": True}):
         keywords = {"shape": (30, 20), "dtype": "float32", "seed": 5, "name": "w", "in_axis": 1, "out_axis": 0, **other}
         assert fi.recipe("he_normal", keywords.pop("shape"), **keywords) != recipe
     assert recipe != "recipe"

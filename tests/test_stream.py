@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
 
 import fastinit as fi
+import reference
 
 KAT = Path(__file__).parent / "data" / "philox4x32_kat.txt"
 

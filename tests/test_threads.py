@@ -31,7 +31,9 @@ def test_default_is_at_most_the_affinity():
     assert 1 <= threads.default_threads() <= len(os.sched_getaffinity(0))
 
 
-@pytest.mark.parametrize(("value", "limit"), [("1", 1), ("1,4", 1), ("", math.inf), ("junk", math.inf), ("0", math.inf)])
+@pytest.mark.parametrize(
+    ("value", "limit"), [("1", 1), ("1,4", 1), ("", math.inf), ("junk", math.inf), ("0", math.inf)]
+)
 def test_openmps_limit(monkeypatch, value, limit):
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert threads.default_threads() <= limit
@@ -43,7 +45,9 @@ def test_our_own_setting_wins(monkeypatch):
     assert threads.default_threads() == 5
 
 
-@pytest.mark.parametrize(("quota", "expected"), [("max 100000", math.inf), ("150000 100000", 2), ("50000 100000", 1), ("400000 100000", 4)])
+@pytest.mark.parametrize(
+    ("quota", "expected"), [("max 100000", math.inf), ("150000 100000", 2), ("50000 100000", 1), ("400000 100000", 4)]
+)
 def test_cgroup_version_2(tmp_path, quota, expected):
     group = tmp_path / "fs" / "a" / "b"
     group.mkdir(parents=True)

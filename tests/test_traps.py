@@ -99,8 +99,7 @@ def environment(tmp_path_factory):
         pytest.skip("the control word here is x86's")
     folder = tmp_path_factory.mktemp("fpenv")
     (folder / "env.c").write_text(
-        "#include <xmmintrin.h>\n"
-        "unsigned get(void) { return _mm_getcsr(); }\nvoid set(unsigned x) { _mm_setcsr(x); }\n"
+        "#include <xmmintrin.h>\nunsigned get(void) { return _mm_getcsr(); }\nvoid set(unsigned x) { _mm_setcsr(x); }\n"
     )
     compiler = os.environ.get("CC", "cc").split()
     subprocess.run([*compiler, "-shared", "-fPIC", "-o", folder / "env.so", folder / "env.c"], check=True)
@@ -273,5 +272,3 @@ def test_typed_and_documented():
     for name in fi.__all__:
         thing = getattr(fi, name)
         assert callable(thing) is False or thing.__doc__, name
-
-

@@ -6,11 +6,11 @@ import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
-import reference
-from conftest import DTYPES, bits
 from scipy import stats
 
 import fastinit as fi
+import reference
+from conftest import DTYPES, bits
 from fastinit import _kernels
 
 SEED, NAME = 20261122, "reference"
@@ -63,9 +63,9 @@ CUTS = [(-2, 2), (-2, 1.5), (0, 2), (0.5, 1), (-1, 1.0625), (-3, 3), (-np.inf, n
 @pytest.mark.parametrize(("lower", "upper"), CUTS)
 def test_truncated_is_near_the_formula(isa, lower, upper):
     for dtype, absolute, relative in (("float32", 2e-6, 1e-6), ("float64", 1e-14, 4e-15)):
-        got = fi.truncated_normal(
-            401, lower=lower, upper=upper, seed=SEED, name=NAME, dtype=dtype
-        ).astype(np.longdouble)
+        got = fi.truncated_normal(401, lower=lower, upper=upper, seed=SEED, name=NAME, dtype=dtype).astype(
+            np.longdouble
+        )
         z = np.array(
             [reference.z_truncated(reference.truncated_t(SEED, NAME, i, dtype), lower, upper) for i in range(401)],
             np.longdouble,

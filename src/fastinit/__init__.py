@@ -92,7 +92,9 @@ _SCALE = """in_axis, out_axis, batch_axis : int or tuple of int, optional
     gain : float, optional
         Multiplies the standard deviation."""
 
-_PLAIN = """Draws from the plain normal distribution unless ``truncated=True``; JAX and Keras truncate under this name."""
+_PLAIN = (
+    """Plain normal unless ``truncated=True``, unlike JAX and Keras, which truncate under this name."""
+)
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -138,7 +138,7 @@ def _overlaps_exactly(array: np.ndarray) -> bool:
     Two elements that differ first in axis k can be moved along the earlier axes to 0, and along k so that one
     of them is at 0.
     """
-    prefix: tuple[int, ...] = ()
+    prefix: tuple[Any, ...] = ()
     for n in array.shape:
         if n > 1 and np.shares_memory(array[(*prefix, slice(0, 1))], array[(*prefix, slice(1, None))]):
             return True

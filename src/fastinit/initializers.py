@@ -292,9 +292,7 @@ def resolve_axes(shape: tuple[int, ...], axes: tuple[int, ...], key: str) -> tup
     """The axes counted from 0; ValueError where the shape has none."""
     for axis in axes:
         if not -len(shape) <= axis < len(shape):
-            raise ValueError(
-                f"{key}={axis}: shape {shape} has {len(shape)} axes; give {key}=, or fan_in= and fan_out="
-            )
+            raise ValueError(f"{key}={axis}: shape {shape} has {len(shape)} axes; give {key}=, or fan_in= and fan_out=")
     return tuple(axis % len(shape) for axis in axes)
 
 
@@ -314,9 +312,7 @@ def _fan(shape: tuple[int, ...], mode: str, p: Mapping[str, Any]) -> float:
     return math.sqrt(float(fan_in) * float(fan_out))
 
 
-def _scaled(
-    shape: tuple[int, ...], scale: float, mode: str, distribution: str, p: Mapping[str, Any]
-) -> Distribution:
+def _scaled(shape: tuple[int, ...], scale: float, mode: str, distribution: str, p: Mapping[str, Any]) -> Distribution:
     """variance_scaling: DESIGN's order of operations, in float64."""
     fan = _fan(shape, mode, p)
     if fan == 0:  # only with size 0: nothing to draw
@@ -409,9 +405,7 @@ def _gauss_legendre() -> tuple[list[float], list[float]]:
     return list((nodes + 1) / 2), list(weights / 2)
 
 
-def prepare(
-    initializer: Initializer, shape: tuple[int, ...], dtype: str, key: int, stream: int
-) -> _kernels.Values:
+def prepare(initializer: Initializer, shape: tuple[int, ...], dtype: str, key: int, stream: int) -> _kernels.Values:
     """The kernels' form of a tensor's values; ValueError where the dtype cannot hold the parameters."""
     kind, parameters, _ = distribution(initializer, shape)
     if "normal" in kind and 0 < parameters[1] <= _FLUSHED.get(dtype, 0.0):

@@ -39,7 +39,8 @@ def whole(shape: tuple[int, ...]) -> Region:
 def select(region: Region, index: Any) -> Region:
     """`region[index]` by NumPy's basic indexing: integers, slices, Ellipsis and None."""
     items = _expand(index if isinstance(index, tuple) else (index,), len(region.axes))
-    ranges, axes, old = list(region.ranges), [], 0
+    ranges, old = list(region.ranges), 0
+    axes: list[int | None] = []
     for item in items:
         if item is None:
             axes.append(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,7 @@ class Part:
     @property
     def bounds(self) -> tuple[float, float]:
         """Closed interval, exact in the dtype, that no value leaves."""
-        kind, parameters, _ = self._recipe._distribution()
+        kind, _parameters, _ = self._recipe._distribution()
         least, greatest = self._recipe._values.bounds
         return (min(0.0, least), max(0.0, greatest)) if kind == "eye" else (least, greatest)
 
@@ -337,11 +337,12 @@ class Recipe(Part):
         if self._initializer.name == "eye":
             _fill_eye(self, region, array, threads)
             return
-        if region is self._region and rows is None and array.flags.c_contiguous:
-            out, first, axes = array, 0, [(array.size, 1, array.itemsize, None)]
+        if region is self._region and rows is None and array.flags.c_contiguous:  # what small fills are
+            axes: Sequence[_kernels.Axis] = [(array.size, 1, array.itemsize, None)]
+            _kernels.fill(self._values, array, 0, axes, threads)
         else:
             out, first, axes = plan.kernel_axes(region, self._shape, array, rows)
-        _kernels.fill(self._values, out, first, axes, threads)
+            _kernels.fill(self._values, out, first, axes, threads)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Recipe.from_dict, (self.to_dict(),)
@@ -352,9 +353,7 @@ class Recipe(Part):
     def __repr__(self) -> str:
         given = repr(self._initializer)[len("init(") : -1].partition(", ")
         rest = f", {given[2]}" if given[2] else ""
-        return (
-            f"recipe({given[0]}, {self._shape}, dtype={self._dtype!r}, seed={self._seed}, name={self._name!r}{rest})"
-        )
+        return f"recipe({given[0]}, {self._shape}, dtype={self._dtype!r}, seed={self._seed}, name={self._name!r}{rest})"
 
 
 def recipe(
@@ -391,6 +390,4 @@ def _fill_eye(r: Recipe, region: plan.Region, array: np.ndarray, threads: int) -
         if axis not in region.axes:
             matrix = np.expand_dims(matrix, axis)
     on_diagonal = np.einsum("ii->i", matrix[found])
-    _kernels.fill(
-        r._values, on_diagonal, 0, [(on_diagonal.size, 1, on_diagonal.strides[0], None)], threads
-    )
+    _kernels.fill(r._values, on_diagonal, 0, [(on_diagonal.size, 1, on_diagonal.strides[0], None)], threads)

@@ -82,9 +82,9 @@ def _cgroup_quota(membership: Path, root: Path) -> float:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            base, names = root, ("cpu.max",)
+            base, names = root, ["cpu.max"]
         elif "cpu" in controllers.split(","):
-            base, names = root / "cpu", ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            base, names = root / "cpu", ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
         else:
             continue
         group = base / path.lstrip("/")

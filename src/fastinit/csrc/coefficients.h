@@ -1,4 +1,5 @@
 /* coefficients.h - written by tools/fit_polynomials.py; docs/stream.md says what each is. */
+/* clang-format off */
 #define LOG32_Q1 0x1.ffffd6p-1f
 #define LOG32_Q2 -0x1.5554fap-1f
 #define LOG32_Q3 0x1.00147ep-1f

@@ -11,8 +11,7 @@ const fi_isa *const fi_isas_compiled[] = {
 #ifdef FI_HAVE_NEON
     &fi_isa_neon,
 #endif
-    &fi_isa_base,
-    NULL,
+    &fi_isa_base,   NULL,
 };
 
 int fi_isa_runs(const fi_isa *isa) {

@@ -28,15 +28,15 @@ typedef enum {
 /* z of a truncated normal from t = (k + 1/2) / 2^bits, k the element's random integer. */
 typedef struct {
     fi_cut_method method;
-    float center, slope;     /* central: t - 1/2 mapped to Phi(z) - 1/2 */
-    double kmax;             /* 2^bits - 1 */
-    double scale, half;      /* 2^-bits, 2^-(bits + 1) */
-    double split;            /* k below it is measured from the lower tail, others from the upper */
+    float center, slope;        /* central: t - 1/2 mapped to Phi(z) - 1/2 */
+    double kmax;                /* 2^bits - 1 */
+    double scale, half;         /* 2^-bits, 2^-(bits + 1) */
+    double split;               /* k below it is measured from the lower tail, others from the upper */
     double base_low, base_high; /* tail probability outside the cut, relative to exp(-y0) */
-    double width;            /* probability between the cuts, relative to exp(-y0) */
-    double central_above;    /* tail probabilities above it take the central rational */
-    double y0;               /* -ln of what tail probabilities are relative to */
-    double origin, step;     /* linear, exponential: z = origin + step * (t or -ln X) */
+    double width;               /* probability between the cuts, relative to exp(-y0) */
+    double central_above;       /* tail probabilities above it take the central rational */
+    double y0;                  /* -ln of what tail probabilities are relative to */
+    double origin, step;        /* linear, exponential: z = origin + step * (t or -ln X) */
 } fi_cut;
 
 /* Everything an element's value depends on besides its index. Filled by fi_prepare. */
@@ -47,17 +47,17 @@ typedef struct {
     uint32_t stream[2]; /* counter words c2, c3 */
     float scale32, shift32;
     double scale64, shift64;
-    int hold;                  /* whether the hold rule can change a value */
+    int hold;                   /* whether the hold rule can change a value */
     double hold_low, hold_high; /* closed interval, both exact in dtype */
-    double least, greatest;    /* closed interval that no value leaves, exact in dtype */
+    double least, greatest;     /* closed interval that no value leaves, exact in dtype */
     fi_cut cut;
     uint64_t pattern; /* constant: the bits of one element */
 } fi_values;
 
 /* Checks the parameters and fills *values. Returns NULL, or why they are refused (*values is then
  * of no use). `parameters` as listed at fi_distribution; unused ones are ignored. */
-const char *fi_prepare(fi_values *values, fi_distribution distribution, fi_dtype dtype,
-                       const double parameters[4], uint64_t key, uint64_t stream);
+const char *fi_prepare(fi_values *values, fi_distribution distribution, fi_dtype dtype, const double parameters[4],
+                       uint64_t key, uint64_t stream);
 
 /* One axis of a region. Element j of it lies index_step * j (or index_step * table[j]) flat indices
  * and byte_step * j bytes from element 0. */
@@ -107,12 +107,11 @@ typedef int (*fi_poll)(void *context);
 
 /* Fills the plan with up to `threads` threads. Returns 0, or what poll returned: then part of the
  * output has been written. */
-int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int threads, fi_poll poll,
-           void *context);
+int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int threads, fi_poll poll, void *context);
 
 /* The same for raw words. */
-int fi_run_words(const fi_isa *isa, uint32_t *out, size_t count, uint64_t key, uint64_t low,
-                 uint64_t high, int threads, fi_poll poll, void *context);
+int fi_run_words(const fi_isa *isa, uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high, int threads,
+                 fi_poll poll, void *context);
 
 /* Remembers the process, so that children forked from it stay on one thread. Call once at load. */
 void fi_parallel_init(void);
@@ -120,8 +119,6 @@ void fi_parallel_init(void);
 /* OpenMP version date the core was compiled with, 0 without OpenMP. */
 int fi_openmp_version(void);
 
-static inline size_t fi_item_size(fi_dtype dtype) {
-    return dtype == FI_FLOAT64 ? 8 : dtype == FI_FLOAT32 ? 4 : 2;
-}
+static inline size_t fi_item_size(fi_dtype dtype) { return dtype == FI_FLOAT64 ? 8 : dtype == FI_FLOAT32 ? 4 : 2; }
 
 #endif

@@ -4,15 +4,15 @@
  * 1988), PPND16, with every tail probability given by its logarithm, and Newton's method on the
  * asymptotic series beyond its range. */
 
-#define RATIONAL7(result, x, N, D)                       \
-    do {                                                 \
-        f64v n = f64_set((N)[7]), d = f64_set((D)[7]);   \
-        UNROLL                                           \
-        for (int i = 6; i >= 0; i--) {                   \
-            n = f64_fma(n, x, f64_set((N)[i]));          \
-            d = f64_fma(d, x, f64_set((D)[i]));          \
-        }                                                \
-        (result) = f64_div(n, d);                        \
+#define RATIONAL7(result, x, N, D)                                                                                     \
+    do {                                                                                                               \
+        f64v n = f64_set((N)[7]), d = f64_set((D)[7]);                                                                 \
+        UNROLL                                                                                                         \
+        for (int i = 6; i >= 0; i--) {                                                                                 \
+            n = f64_fma(n, x, f64_set((N)[i]));                                                                        \
+            d = f64_fma(d, x, f64_set((D)[i]));                                                                        \
+        }                                                                                                              \
+        (result) = f64_div(n, d);                                                                                      \
     } while (0)
 
 /* z with Phi(z) - 1/2 = p, |p| <= 0.425. Odd, so p may round to either side of 0. */

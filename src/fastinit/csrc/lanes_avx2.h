@@ -36,9 +36,7 @@ LANE u64v u64_xor3(u64v a, u64v b, u64v c) {
 #define u64_shr(x, n) _mm256_srli_epi64(x, n)
 LANE u64v u64_high(u64v x) { return _mm256_shuffle_epi32(x, 0xF5); }
 LANE u64v u64_mul32(u64v a, u64v b) { return _mm256_mul_epu32(a, b); }
-LANE u64v u64_join(u64v low, u64v high) {
-    return _mm256_blend_epi32(low, _mm256_slli_epi64(high, 32), 0xAA);
-}
+LANE u64v u64_join(u64v low, u64v high) { return _mm256_blend_epi32(low, _mm256_slli_epi64(high, 32), 0xAA); }
 
 LANE u32v u32_set(uint32_t x) { return _mm256_set1_epi32((int)x); }
 LANE u32v u32_load(const uint32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
@@ -49,9 +47,7 @@ LANE u32v u32_and(u32v a, u32v b) { return _mm256_and_si256(a, b); }
 LANE u32v u32_xor(u32v a, u32v b) { return _mm256_xor_si256(a, b); }
 #define u32_shl(x, n) _mm256_slli_epi32(x, n)
 #define u32_shr(x, n) _mm256_srli_epi32(x, n)
-LANE u32v u32_xor_masked(u32v a, u32v b, u32v c, u32v m) {
-    return u32_xor(a, u32_and(u32_xor(b, c), m));
-}
+LANE u32v u32_xor_masked(u32v a, u32v b, u32v c, u32v m) { return u32_xor(a, u32_and(u32_xor(b, c), m)); }
 
 LANE f32v f32_set(float x) { return _mm256_set1_ps(x); }
 LANE f32v f32_of_bits(u32v x) { return _mm256_castsi256_ps(x); }

@@ -12,25 +12,35 @@
 #define LANES 4
 #define GROUPS 4
 
-typedef struct { uint32_t lane[4]; } u32v;
-typedef struct { uint64_t lane[2]; } u64v;
-typedef struct { float lane[4]; } f32v;
-typedef struct { double lane[2]; } f64v;
+typedef struct {
+    uint32_t lane[4];
+} u32v;
+typedef struct {
+    uint64_t lane[2];
+} u64v;
+typedef struct {
+    float lane[4];
+} f32v;
+typedef struct {
+    double lane[2];
+} f64v;
 typedef u32v m32;
 typedef u64v m64;
 #define LANE static inline __attribute__((unused))
 
-#define MAP4(type, expression)                         \
-    do {                                               \
-        type r;                                        \
-        for (int i = 0; i < 4; i++) r.lane[i] = (expression); \
-        return r;                                      \
+#define MAP4(type, expression)                                                                                         \
+    do {                                                                                                               \
+        type r;                                                                                                        \
+        for (int i = 0; i < 4; i++)                                                                                    \
+            r.lane[i] = (expression);                                                                                  \
+        return r;                                                                                                      \
     } while (0)
-#define MAP2(type, expression)                         \
-    do {                                               \
-        type r;                                        \
-        for (int i = 0; i < 2; i++) r.lane[i] = (expression); \
-        return r;                                      \
+#define MAP2(type, expression)                                                                                         \
+    do {                                                                                                               \
+        type r;                                                                                                        \
+        for (int i = 0; i < 2; i++)                                                                                    \
+            r.lane[i] = (expression);                                                                                  \
+        return r;                                                                                                      \
     } while (0)
 
 LANE u64v u64_set(uint64_t x) { MAP2(u64v, x); }
@@ -89,29 +99,21 @@ LANE m64 f64_lt(f64v a, f64v b) { MAP2(m64, a.lane[i] < b.lane[i]); }
 LANE f64v f64_select(m64 m, f64v yes, f64v no) { MAP2(f64v, m.lane[i] ? yes.lane[i] : no.lane[i]); }
 LANE int m64_any(m64 m) { return (m.lane[0] | m.lane[1]) != 0; }
 LANE int m64_all(m64 m) { return (m.lane[0] & m.lane[1]) != 0; }
-LANE f32v f32_of_f64_pair(f64v low, f64v high) {
-    MAP4(f32v, (float)(i & 1 ? high.lane[i / 2] : low.lane[i / 2]));
-}
+LANE f32v f32_of_f64_pair(f64v low, f64v high) { MAP4(f32v, (float)(i & 1 ? high.lane[i / 2] : low.lane[i / 2])); }
 
 /* Element 2i of `out` from even lane i, element 2i + 1 from odd lane i. */
-#define STORE_PAIRS(type, count, even_value, odd_value)      \
-    do {                                                     \
-        type pairs[2 * (count)];                             \
-        for (int i = 0; i < (count); i++) {                  \
-            pairs[2 * i] = (even_value);                     \
-            pairs[2 * i + 1] = (odd_value);                  \
-        }                                                    \
-        memcpy(out, pairs, sizeof pairs);                    \
+#define STORE_PAIRS(type, count, even_value, odd_value)                                                                \
+    do {                                                                                                               \
+        type pairs[2 * (count)];                                                                                       \
+        for (int i = 0; i < (count); i++) {                                                                            \
+            pairs[2 * i] = (even_value);                                                                               \
+            pairs[2 * i + 1] = (odd_value);                                                                            \
+        }                                                                                                              \
+        memcpy(out, pairs, sizeof pairs);                                                                              \
     } while (0)
-LANE void u32_store_pairs(void *out, u32v even, u32v odd) {
-    STORE_PAIRS(uint32_t, 4, even.lane[i], odd.lane[i]);
-}
-LANE void f32_store_pairs(void *out, f32v even, f32v odd) {
-    STORE_PAIRS(float, 4, even.lane[i], odd.lane[i]);
-}
-LANE void f64_store_pairs(void *out, f64v even, f64v odd) {
-    STORE_PAIRS(double, 2, even.lane[i], odd.lane[i]);
-}
+LANE void u32_store_pairs(void *out, u32v even, u32v odd) { STORE_PAIRS(uint32_t, 4, even.lane[i], odd.lane[i]); }
+LANE void f32_store_pairs(void *out, f32v even, f32v odd) { STORE_PAIRS(float, 4, even.lane[i], odd.lane[i]); }
+LANE void f64_store_pairs(void *out, f64v even, f64v odd) { STORE_PAIRS(double, 2, even.lane[i], odd.lane[i]); }
 LANE void f16_store_pairs(void *out, f32v even, f32v odd) {
     STORE_PAIRS(uint16_t, 4, fi_float16_of_float(even.lane[i]), fi_float16_of_float(odd.lane[i]));
 }

@@ -41,9 +41,7 @@ LANE u32v u32_and(u32v a, u32v b) { return vandq_u32(a, b); }
 LANE u32v u32_xor(u32v a, u32v b) { return veorq_u32(a, b); }
 #define u32_shl(x, n) vshlq_n_u32(x, n)
 #define u32_shr(x, n) vshrq_n_u32(x, n)
-LANE u32v u32_xor_masked(u32v a, u32v b, u32v c, u32v m) {
-    return veorq_u32(a, vandq_u32(veorq_u32(b, c), m));
-}
+LANE u32v u32_xor_masked(u32v a, u32v b, u32v c, u32v m) { return veorq_u32(a, vandq_u32(veorq_u32(b, c), m)); }
 
 LANE f32v f32_set(float x) { return vdupq_n_f32(x); }
 LANE f32v f32_of_bits(u32v x) { return vreinterpretq_f32_u32(x); }

@@ -6,8 +6,8 @@
 /* -2 ln u, 2^-32 <= u <= 1. m in [2/3, 4/3): -2 ln u = f Q(f) - 2 ln 2 e, f = m - 1, Q of degree 8.
  * Worst error: docs/stream.md (r). */
 LANE f32v minus_two_log_f32(f32v u) {
-    u32v offset = u32_sub(f32_bits(u), u32_set(0x3F2AAAAB));      /* bits of 2/3, rounded up */
-    u32v exponent = u32_and(offset, u32_set(0xFF800000));         /* e 2^23, as a signed integer */
+    u32v offset = u32_sub(f32_bits(u), u32_set(0x3F2AAAAB)); /* bits of 2/3, rounded up */
+    u32v exponent = u32_and(offset, u32_set(0xFF800000));    /* e 2^23, as a signed integer */
     f32v f = f32_sub(f32_of_bits(u32_sub(f32_bits(u), exponent)), f32_set(1.0f));
     f32v q = f32_set(LOG32_Q8);
     q = f32_fma(q, f, f32_set(LOG32_Q7));

@@ -35,8 +35,8 @@ struct job {
     const fi_isa *isa;
     const fi_values *values;
     const fi_plan *plan;
-    int run_axis;     /* neighbours in flat index, or -1 */
-    int64_t shift;    /* so that tiles of the run axis end at multiples of RUN_TILE or ACROSS_RUN */
+    int run_axis;  /* neighbours in flat index, or -1 */
+    int64_t shift; /* so that tiles of the run axis end at multiples of RUN_TILE or ACROSS_RUN */
     uint64_t tiles_along[FI_MAX_AXES];
     int order[FI_MAX_AXES]; /* gather: axes, the one with neighbours in flat index last */
     /* raw words */
@@ -314,7 +314,11 @@ static int run(const job *j, int threads, fi_poll poll, void *context) {
 #endif
     const uint64_t per_tile = j->elements / j->tiles;
     slab slabs[MAX_THREADS];
-    work w = {.job = j, .slabs = slabs, .slab_count = threads, .poll = poll, .context = context,
+    work w = {.job = j,
+              .slabs = slabs,
+              .slab_count = threads,
+              .poll = poll,
+              .context = context,
               .batch = per_tile >= BATCH ? 1 : BATCH / (per_tile + 1)};
     atomic_init(&w.stop, 0);
     for (int s = 0; s < threads; s++) {
@@ -335,8 +339,7 @@ static int run(const job *j, int threads, fi_poll poll, void *context) {
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 
-int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int threads, fi_poll poll,
-           void *context) {
+int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int threads, fi_poll poll, void *context) {
     job j = {.isa = isa, .values = values, .plan = plan, .elements = 1, .run_axis = -1};
     const int last = plan->naxes - 1;
     int nearest = last; /* the axis with the smallest step of flat index */
@@ -374,9 +377,15 @@ int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int 
     return j.elements ? run(&j, threads, poll, context) : 0;
 }
 
-int fi_run_words(const fi_isa *isa, uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high,
-                 int threads, fi_poll poll, void *context) {
-    const job j = {.do_tile = do_words_tile, .tiles = ceil_div(count, RUN_TILE), .elements = count, .isa = isa,
-                   .words = out, .key = key, .low = low, .high = high};
+int fi_run_words(const fi_isa *isa, uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high, int threads,
+                 fi_poll poll, void *context) {
+    const job j = {.do_tile = do_words_tile,
+                   .tiles = ceil_div(count, RUN_TILE),
+                   .elements = count,
+                   .isa = isa,
+                   .words = out,
+                   .key = key,
+                   .low = low,
+                   .high = high};
     return run(&j, threads, poll, context);
 }

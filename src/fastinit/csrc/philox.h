@@ -11,7 +11,7 @@
 
 #define BLOCKS (LANES / 2) /* blocks in a vector pair */
 #define PAIR (2 * LANES)   /* words in a vector pair */
-#define PHILOX_LANE(slot) ((slot) < BLOCKS / 2 ? 2 * (slot) : 2 * ((slot)-BLOCKS / 2) + 1)
+#define PHILOX_LANE(slot) ((slot) < BLOCKS / 2 ? 2 * (slot) : 2 * ((slot) - BLOCKS / 2) + 1)
 
 #define PHILOX_M0 0xD2511F53u
 #define PHILOX_M1 0xCD9E8D57u
@@ -45,8 +45,8 @@ LANE void philox_store(uint32_t *buffer, philox_state s) {
 }
 
 /* `pairs` vector pairs of consecutive blocks; writes up to GROUPS - 1 more (a test for each store
- * makes GCC compute the groups one after the other, at half the speed). c1 must not change within them: then the products of
- * c2 in round 1 and of the word it makes with c1 in round 2 are the same for all, and are hoisted. */
+ * makes GCC compute the groups one after the other, at half the speed). c1 must not change within them: then the
+ * products of c2 in round 1 and of the word it makes with c1 in round 2 are the same for all, and are hoisted. */
 static void FN(philox_run)(uint32_t *buffer, size_t pairs, const uint32_t key[2], const uint32_t stream[2],
                            uint64_t block) {
     philox_keys keys;
@@ -71,8 +71,7 @@ static void FN(philox_run)(uint32_t *buffer, size_t pairs, const uint32_t key[2]
             u64v p0 = u64_mul32(counter, u64_set(PHILOX_M0)); /* round 1 */
             u64v x2 = u64_xor(u64_high(p0), x3_key);
             u64v p1 = u64_mul32(x2, u64_set(PHILOX_M1)); /* round 2 */
-            s[g] = (philox_state){u64_xor3(u64_high(p1), x1_round1, keys.k0[1]), p1,
-                                  u64_xor(p0, x2_round2), x3_round2};
+            s[g] = (philox_state){u64_xor3(u64_high(p1), x1_round1, keys.k0[1]), p1, u64_xor(p0, x2_round2), x3_round2};
             counter = u64_add(counter, u64_set(BLOCKS));
         }
         UNROLL

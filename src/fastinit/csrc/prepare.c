@@ -57,9 +57,7 @@ static double central_area(double x) {
     return density(x) * x * sum;
 }
 static double upper_tail(double x) { return x < 1 ? 0.5 - central_area(x) : density(x) * mills_ratio(x); }
-static double minus_log_upper_tail(double x) { /* x >= 1 */
-    return 0.5 * x * x + HALF_LN_TWO_PI - ln(mills_ratio(x));
-}
+static double minus_log_upper_tail(double x) { /* x >= 1 */ return 0.5 * x * x + HALF_LN_TWO_PI - ln(mills_ratio(x)); }
 /* Phi(x) - 1/2 for any x */
 static double signed_area(double x) {
     const double a = x < 0 ? -x : x;
@@ -282,8 +280,8 @@ static const char *prepare_truncated(fi_values *v, double mean, double std, doub
     return NULL;
 }
 
-const char *fi_prepare(fi_values *values, fi_distribution distribution, fi_dtype dtype,
-                       const double parameters[4], uint64_t key, uint64_t stream) {
+const char *fi_prepare(fi_values *values, fi_distribution distribution, fi_dtype dtype, const double parameters[4],
+                       uint64_t key, uint64_t stream) {
     const fi_fpenv saved = fi_fpenv_default();
     const char *refused = NULL;
     memset(values, 0, sizeof *values);

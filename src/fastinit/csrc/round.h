@@ -41,9 +41,7 @@ static inline uint16_t fi_float16_of_float(float x) {
 }
 
 /* float32 bits with bfloat16 in the upper half, nearest even; the lower half is left over. Not for NaN. */
-static inline uint32_t fi_bfloat16_upper(uint32_t u) {
-    return u + 0x7FFF + ((u >> 16) & 1);
-}
+static inline uint32_t fi_bfloat16_upper(uint32_t u) { return u + 0x7FFF + ((u >> 16) & 1); }
 
 /* Correctly rounded a * b + c. Where the ISA has no fma, float32 goes through float64 rounded to
  * odd: the product is exact there, and 53 bits >= 2 * 24 + 2 make the second rounding harmless

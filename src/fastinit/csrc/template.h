@@ -37,14 +37,14 @@
 static void FN(transform)(const uint32_t *words, size_t pairs, const fi_values *values, char *out) {
     const int hold = values->hold;
     switch (values->dtype << 2 | values->distribution) {
-#define CASES(dtype)                                                                    \
-    case dtype << 2 | FI_UNIFORM:                                                       \
-        if (hold)                                                                       \
-            uniform_as(words, pairs, values, out, dtype, 1);                            \
-        else                                                                            \
-            uniform_as(words, pairs, values, out, dtype, 0);                            \
-        break;                                                                          \
-    case dtype << 2 | FI_NORMAL: normal_as(words, pairs, values, out, dtype); break;    \
+#define CASES(dtype)                                                                                                   \
+    case dtype << 2 | FI_UNIFORM:                                                                                      \
+        if (hold)                                                                                                      \
+            uniform_as(words, pairs, values, out, dtype, 1);                                                           \
+        else                                                                                                           \
+            uniform_as(words, pairs, values, out, dtype, 0);                                                           \
+        break;                                                                                                         \
+    case dtype << 2 | FI_NORMAL: normal_as(words, pairs, values, out, dtype); break;                                   \
     case dtype << 2 | FI_TRUNCATED: truncated_as(words, pairs, values, out, dtype); break;
         CASES(FI_FLOAT32)
         CASES(FI_FLOAT16)
@@ -84,7 +84,10 @@ static void FN(fill_constant)(const fi_values *values, size_t count, char *out) 
         /* by value, not through memory: the low bytes of `pattern` are the element on any CPU */
         const uint16_t u16 = (uint16_t)values->pattern;
         const uint32_t u32 = (uint32_t)values->pattern;
-        memcpy(line + i * size, size == 2 ? (const void *)&u16 : size == 4 ? (const void *)&u32 : &values->pattern,
+        memcpy(line + i * size,
+               size == 2   ? (const void *)&u16
+               : size == 4 ? (const void *)&u32
+                           : &values->pattern,
                size);
     }
     size_t bytes = count * size;

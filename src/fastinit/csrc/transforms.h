@@ -130,8 +130,7 @@ LANE f64v truncated_z(f64v k, const fi_cut *cut) {
     m64 lower = f64_lt(k, f64_set(cut->split));
     f64v mirrored = f64_sub(f64_set(cut->kmax), k);
     f64v t = f64_fma(f64_select(lower, k, mirrored), scale, half);
-    f64v tail = f64_fma(t, f64_set(cut->width),
-                        f64_select(lower, f64_set(cut->base_low), f64_set(cut->base_high)));
+    f64v tail = f64_fma(t, f64_set(cut->width), f64_select(lower, f64_set(cut->base_low), f64_set(cut->base_high)));
     if (cut->method == FI_CUT_EXPONENTIAL)
         return f64_fma(log_f64(tail), f64_set(cut->step), f64_set(cut->origin));
     m64 central = f64_lt(f64_set(cut->central_above), tail);
@@ -154,8 +153,8 @@ LANE void truncated_as(const uint32_t *words, size_t pairs, const fi_values *val
                            truncated_central_f32(u32_load(words + LANES), values), dtype);
     else
         for (size_t i = 0; i < pairs; i++, words += PAIR)
-            out += put_f32(out, truncated_f32(u32_load(words), values),
-                           truncated_f32(u32_load(words + LANES), values), dtype);
+            out += put_f32(out, truncated_f32(u32_load(words), values), truncated_f32(u32_load(words + LANES), values),
+                           dtype);
 }
 LANE f64v truncated_f64(f64v k, const fi_values *values) {
     f64v z = truncated_z(k, &values->cut);

@@ -1,0 +1,60 @@
+# make test and make demo need Python 3.11 or later, a C compiler and make; they create .venv themselves.
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+CORE = $(wildcard src/fastinit/csrc/*.[ch])
+SOURCES = pyproject.toml setup.py src/fastinit/_kernels.pyx src/fastinit/_kernels.pxd src/fastinit/kernels.pxd $(CORE)
+
+.PHONY: help test demo lint format bench portability clean
+help:
+	@echo "make test         build into .venv and run the tests"
+	@echo "make demo         initialise all of TinyLlama-1.1B in one buffer"
+	@echo "make bench        measure against torch, NumPy, Randompack and a constant fill"
+	@echo "make portability  the golden hashes from the C core, by every compiler and emulator at hand"
+	@echo "make lint         ruff, mypy, clang-format"
+	@echo "make format       let them rewrite"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+
+$(VENV)/built: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/group-%: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --group $*
+	@touch $@
+
+test: $(VENV)/built $(VENV)/group-test
+	$(BIN)/python -m pytest -q
+
+demo: $(VENV)/built
+	$(BIN)/python examples/tinyllama.py
+
+lint: $(VENV)/built $(VENV)/group-test $(VENV)/group-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CORE) tests/portability/harness.c tools/sweep.c
+
+format: $(VENV)/group-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CORE) tests/portability/harness.c tools/sweep.c
+
+# torch by its exact version: any other brings gigabytes of CUDA
+$(VENV)/torch: $(BIN)/python
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	@touch $@
+
+bench: $(VENV)/built $(VENV)/group-bench $(VENV)/torch
+	$(BIN)/python -m pytest benchmarks -q -s --benchmark-disable-gc
+
+portability:
+	tests/portability/run
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info src/fastinit/*.so src/fastinit/_kernels.c tools/sweep
+	find . -name __pycache__ -prune -exec rm -rf {} +
