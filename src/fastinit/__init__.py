@@ -92,9 +92,7 @@ _SCALE = """in_axis, out_axis, batch_axis : int or tuple of int, optional
     gain : float, optional
         Multiplies the standard deviation."""
 
-_PLAIN = (
-    """Plain normal unless ``truncated=True``, unlike JAX and Keras, which truncate under this name."""
-)
+_PLAIN = """Plain normal unless ``truncated=True``, unlike JAX and Keras, which truncate under this name."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
