@@ -50,7 +50,7 @@ $(VENV)/torch: $(BIN)/python
 	@touch $@
 
 bench: $(VENV)/built $(VENV)/group-bench $(VENV)/torch
-	$(BIN)/python -m pytest benchmarks -q -s --benchmark-disable-gc
+	$(BIN)/python -m pytest benchmarks -q -W default --benchmark-disable-gc --benchmark-columns=min,median,iqr,rounds
 
 portability:
 	tests/portability/run

@@ -96,6 +96,15 @@ def rational_fit(x, f, weight, degree, rounds=300):
     return solution[: degree + 1], np.concatenate([[1.0], solution[degree + 1 :]])
 
 
+def z_of_tail(s):
+    """z with Q(z) = exp(-s^2 / 2), by Newton's method on ln Q."""
+    z = s - 1
+    for _ in range(12):
+        tail = mp.ncdf(-z)
+        z += (mp.log(tail) + s * s / 2) * tail / mp.npdf(z)
+    return float(z)
+
+
 def define(name, value, suffix=""):
     print(f"#define {name} {float(value).hex().replace('0000000p', 'p')}{suffix}")
 
@@ -151,6 +160,16 @@ def main():
     define("CUT32_END", end, "f")
     define_all("CUT32_N", 0, np.float32(numerator), "f")
     define_all("CUT32_D", 1, np.float32(denominator[1:]), "f")
+
+    # tail probability Q(z) = exp(-s^2 / 2), x = s - start with Q(start) = 1/2, z = x P(x) / Q(x)
+    start = float(np.float32(mp.sqrt(2 * mp.log(2))))
+    x = 6.6 * (1 - np.cos(np.pi * (np.arange(1500) + 0.5) / 1500)) / 2
+    with mp.workdps(25):
+        z = np.array([z_of_tail(mp.mpf(start) + mp.mpf(t)) for t in x])
+    numerator, denominator = rational_fit(x, z / x, x / np.maximum(z, 1), 3)
+    define("TAIL32_START", start, "f")
+    define_all("TAIL32_N", 0, np.float32(numerator), "f")
+    define_all("TAIL32_D", 1, np.float32(denominator[1:]), "f")
 
     print("/* FreeBSD e_log.c */")
     define_all(

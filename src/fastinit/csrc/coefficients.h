@@ -47,6 +47,14 @@
 #define CUT32_D2 0x1.0cfe80p+10f
 #define CUT32_D3 0x1.4810cep+12f
 #define CUT32_D4 0x1.29eca2p+12f
+#define TAIL32_START 0x1.2d6abep+0f
+#define TAIL32_N0 0x1.79c50ap+0f
+#define TAIL32_N1 0x1.9613d0p+0f
+#define TAIL32_N2 0x1.dc53f6p-2f
+#define TAIL32_N3 0x1.24fef2p-5f
+#define TAIL32_D1 0x1.3d2cb6p+0f
+#define TAIL32_D2 0x1.b2bb9cp-2f
+#define TAIL32_D3 0x1.24d292p-5f
 /* FreeBSD e_log.c */
 #define LOG64_1 0x1.5555555555593p-1
 #define LOG64_2 0x1.999999997fa04p-2

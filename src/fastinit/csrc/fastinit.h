@@ -20,6 +20,7 @@ typedef enum {
 /* How truncated normals are computed; a function of the cuts and the dtype alone. */
 typedef enum {
     FI_CUT_CENTRAL,     /* float32 and both cuts within 2: one rational function */
+    FI_CUT_TAILS,       /* float32 and a cut within 3: a rational function of the root of the tail's logarithm */
     FI_CUT_GENERAL,     /* inverse normal of a tail probability in float64 */
     FI_CUT_LINEAR,      /* cuts closer than 1e-3: z is linear in the word */
     FI_CUT_EXPONENTIAL, /* nearer cut beyond 1000: the tail is exponential to 1e-6 */
@@ -28,7 +29,8 @@ typedef enum {
 /* z of a truncated normal from t = (k + 1/2) / 2^bits, k the element's random integer. */
 typedef struct {
     fi_cut_method method;
-    float center, slope;        /* central: t - 1/2 mapped to Phi(z) - 1/2 */
+    float center, slope;        /* float32: Phi(z) - 1/2 in the middle of the words, and its step from word to word */
+    float split32;              /* split, counted from the middle of the words */
     double kmax;                /* 2^bits - 1 */
     double scale, half;         /* 2^-bits, 2^-(bits + 1) */
     double split;               /* k below it is measured from the lower tail, others from the upper */

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define LANES 8
-#define GROUPS 2 /* 16 registers: more vectors of counters in flight spill */
+#define GROUPS 6 /* vector pairs of Philox in flight: what 16 registers hold */
 
 typedef __m256i u32v;
 typedef __m256i u64v;
@@ -37,6 +37,25 @@ LANE u64v u64_xor3(u64v a, u64v b, u64v c) {
 LANE u64v u64_high(u64v x) { return _mm256_shuffle_epi32(x, 0xF5); }
 LANE u64v u64_mul32(u64v a, u64v b) { return _mm256_mul_epu32(a, b); }
 LANE u64v u64_join(u64v low, u64v high) { return _mm256_blend_epi32(low, _mm256_slli_epi64(high, 32), 0xAA); }
+LANE u64v u64_blend(u64v low, u64v high) { return _mm256_blend_epi32(low, high, 0xAA); }
+
+/* Philox: AVX2 has no shuffle of two vectors that keeps each 64-bit lane's words in it, only
+ * vshufps: two words of one, then two of the other. Thus the order of x0 and x2 in 128 bits goes
+ * round in four rounds: x2 x0 x2 x0; x0 x0 x2 x2; x0 x2 x0 x2; x2 x2 x0 x0. The lower halves of the
+ * products stay where x is, which is where the next round wants them. */
+#define PHILOX_ORDER
+#define SHUFFLE2(a, b, n) _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), n))
+LANE u64v philox_set(int round, uint32_t a, uint32_t b) {
+    const int swapped = round % 4 == 1 || round % 4 == 2;
+    const uint32_t first = swapped ? b : a, second = swapped ? a : b;
+    return round & 1 ? SHUFFLE2(u64_set(first), u64_set(second), 0x88) : u64_set(first | (uint64_t)second << 32);
+}
+LANE u64v philox_highs(int round, u64v p, u64v q) { return round & 1 ? SHUFFLE2(p, q, 0x77) : SHUFFLE2(p, q, 0xDD); }
+LANE u64v philox_lows(int round, u64v x, u64v m, u64v p, u64v q) {
+    return round < 9 ? _mm256_mullo_epi32(x, m) : SHUFFLE2(p, q, 0x88);
+}
+LANE u64v philox_first_lows(u64v p, u64v q) { return SHUFFLE2(p, q, 0x88); }
+LANE u64v philox_last(u64v x) { return _mm256_shuffle_epi32(x, 0xB1); }
 
 LANE u32v u32_set(uint32_t x) { return _mm256_set1_epi32((int)x); }
 LANE u32v u32_load(const uint32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }

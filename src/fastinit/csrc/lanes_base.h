@@ -10,7 +10,7 @@
 #endif
 
 #define LANES 4
-#define GROUPS 4
+#define GROUPS 2
 
 typedef struct {
     uint32_t lane[4];
@@ -58,6 +58,8 @@ LANE u64v u64_shr(u64v x, int n) { MAP2(u64v, x.lane[i] >> n); }
 LANE u64v u64_high(u64v x) { return u64_shr(x, 32); }
 LANE u64v u64_mul32(u64v a, u64v b) { MAP2(u64v, (uint64_t)(uint32_t)a.lane[i] * (uint32_t)b.lane[i]); }
 LANE u64v u64_join(u64v low, u64v high) { MAP2(u64v, (uint32_t)low.lane[i] | high.lane[i] << 32); }
+LANE u64v u64_join_high(u64v low, u64v high) { MAP2(u64v, low.lane[i] >> 32 | (high.lane[i] >> 32 << 32)); }
+LANE u64v u64_blend(u64v low, u64v high) { MAP2(u64v, (uint32_t)low.lane[i] | (high.lane[i] >> 32 << 32)); }
 
 LANE u32v u32_set(uint32_t x) { MAP4(u32v, x); }
 LANE u32v u32_load(const uint32_t *p) { MAP4(u32v, p[i]); }

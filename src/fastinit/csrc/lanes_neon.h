@@ -31,6 +31,10 @@ LANE u64v u64_xor3(u64v a, u64v b, u64v c) { return veorq_u64(veorq_u64(a, b), c
 LANE u64v u64_high(u64v x) { return u64_shr(x, 32); }
 LANE u64v u64_mul32(u64v a, u64v b) { return vmull_u32(vmovn_u64(a), vmovn_u64(b)); }
 LANE u64v u64_join(u64v low, u64v high) { return vsliq_n_u64(low, high, 32); }
+LANE u64v u64_join_high(u64v low, u64v high) {
+    return vreinterpretq_u64_u32(vtrn2q_u32(vreinterpretq_u32_u64(low), vreinterpretq_u32_u64(high)));
+}
+LANE u64v u64_blend(u64v low, u64v high) { return vbslq_u64(vdupq_n_u64(0xFFFFFFFF), low, high); }
 
 LANE u32v u32_set(uint32_t x) { return vdupq_n_u32(x); }
 LANE u32v u32_load(const uint32_t *p) { return vld1q_u32(p); }

@@ -44,13 +44,36 @@ LANE void philox_store(uint32_t *buffer, philox_state s) {
     u32_store(buffer + LANES, u32_of_u64(u64_join(s.x1, s.x3)));
 }
 
+/* In philox_run the words of a vector pair's blocks are packed: x holds x0 and x2, y holds x1 and x3.
+ * A round is then two multiplications that widen, a shift, two shuffles (the upper and the lower halves
+ * of the products) and a three-way xor. philox_set(round, a, b): a where x0 lies before the round, b
+ * where x2 does. Below, x0 lies in the lower half of a 64-bit lane and x2 above it, except before round
+ * 2, as round 1 leaves them. (Rounds count from 0.) */
+#ifndef PHILOX_ORDER
+LANE u64v philox_set(int round, uint32_t a, uint32_t b) {
+    return round == 2 ? u64_set(b | (uint64_t)a << 32) : u64_set(a | (uint64_t)b << 32);
+}
+LANE u64v philox_highs(int round, u64v p, u64v q) { return round == 2 ? u64_join_high(p, q) : u64_join_high(q, p); }
+LANE u64v philox_lows(int round, u64v x, u64v m, u64v p, u64v q) {
+    (void)x, (void)m;
+    return round == 2 ? u64_join(p, q) : u64_join(q, p);
+}
+LANE u64v philox_first_lows(u64v p, u64v q) { return u64_join(p, q); }
+LANE u64v philox_last(u64v x) { return x; }
+#endif
+
 /* `pairs` vector pairs of consecutive blocks; writes up to GROUPS - 1 more (a test for each store
  * makes GCC compute the groups one after the other, at half the speed). c1 must not change within them: then the
- * products of c2 in round 1 and of the word it makes with c1 in round 2 are the same for all, and are hoisted. */
+ * products of c2 in round 0 and of the word it makes with c1 in round 1 are the same for all, and are hoisted. */
 static void FN(philox_run)(uint32_t *buffer, size_t pairs, const uint32_t key[2], const uint32_t stream[2],
                            uint64_t block) {
-    philox_keys keys;
-    philox_schedule(&keys, key);
+    u64v keys[10], even[10], odd[10]; /* even, odd: the multipliers of x's even and odd words */
+    UNROLL
+    for (int round = 2; round < 10; round++) {
+        keys[round] = philox_set(round + 1, key[0] + (uint32_t)round * PHILOX_W0, key[1] + (uint32_t)round * PHILOX_W1);
+        even[round] = philox_set(round, PHILOX_M0, PHILOX_M1);
+        odd[round] = u64_shr(even[round], 32);
+    }
     uint64_t lane[BLOCKS];
     for (unsigned slot = 0; slot < BLOCKS; slot++)
         lane[PHILOX_LANE(slot)] = slot;
@@ -59,30 +82,36 @@ static void FN(philox_run)(uint32_t *buffer, size_t pairs, const uint32_t key[2]
     const uint32_t x0_round1 = (uint32_t)(c2_product >> 32) ^ c1 ^ key[0];
     const uint64_t x0_product = (uint64_t)x0_round1 * PHILOX_M0;
     const u64v x3_key = u64_set(stream[1] ^ key[1]);
-    const u64v x1_round1 = u64_set((uint32_t)c2_product);
-    const u64v x2_round2 = u64_set((uint32_t)(x0_product >> 32) ^ (uint32_t)(key[1] + PHILOX_W1));
+    const u64v x_key = philox_set(2, (uint32_t)c2_product ^ (uint32_t)(key[0] + PHILOX_W0),
+                                  (uint32_t)(x0_product >> 32) ^ (uint32_t)(key[1] + PHILOX_W1));
     const u64v x3_round2 = u64_set((uint32_t)x0_product);
     u64v counter = u64_add(u64_set((uint32_t)block), u64_load(lane));
 
     for (size_t done = 0; done < pairs; done += GROUPS, buffer += GROUPS * PAIR) {
-        philox_state s[GROUPS];
+        u64v x[GROUPS], y[GROUPS];
         UNROLL
         for (int g = 0; g < GROUPS; g++) {
-            u64v p0 = u64_mul32(counter, u64_set(PHILOX_M0)); /* round 1 */
-            u64v x2 = u64_xor(u64_high(p0), x3_key);
-            u64v p1 = u64_mul32(x2, u64_set(PHILOX_M1)); /* round 2 */
-            s[g] = (philox_state){u64_xor3(u64_high(p1), x1_round1, keys.k0[1]), p1, u64_xor(p0, x2_round2), x3_round2};
+            u64v p0 = u64_mul32(counter, u64_set(PHILOX_M0));                       /* round 0 */
+            u64v p1 = u64_mul32(u64_xor(u64_high(p0), x3_key), u64_set(PHILOX_M1)); /* round 1 */
+            x[g] = u64_xor(u64_blend(p0, p1), x_key);
+            y[g] = philox_first_lows(p1, x3_round2);
             counter = u64_add(counter, u64_set(BLOCKS));
         }
         UNROLL
         for (int round = 2; round < 10; round++) {
             UNROLL
-            for (int g = 0; g < GROUPS; g++)
-                s[g] = philox_round(s[g], keys.k0[round], keys.k1[round]);
+            for (int g = 0; g < GROUPS; g++) {
+                u64v p = u64_mul32(x[g], even[round]), q = u64_mul32(u64_shr(x[g], 32), odd[round]);
+                u64v lows = philox_lows(round, x[g], even[round], p, q);
+                x[g] = u64_xor3(philox_highs(round, p, q), y[g], keys[round]);
+                y[g] = lows;
+            }
         }
         UNROLL
-        for (int g = 0; g < GROUPS; g++)
-            philox_store(buffer + g * PAIR, s[g]);
+        for (int g = 0; g < GROUPS; g++) {
+            u32_store(buffer + g * PAIR, u32_of_u64(philox_last(x[g])));
+            u32_store(buffer + g * PAIR + LANES, u32_of_u64(y[g]));
+        }
     }
 }
 

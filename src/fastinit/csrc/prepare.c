@@ -255,6 +255,11 @@ static void prepare_cut(fi_cut *cut, int bits, double lower, double upper) {
             cut->width = 1 - cut->base_low - cut->base_high;
             cut->split = (0.5 - cut->base_low) / cut->width * everything;
         }
+        if (bits == 32 && !(one_sided && near > 3)) {
+            cut->method = FI_CUT_TAILS;
+            cut->slope = (float)(cut->width * 0x1p-32);
+            cut->split32 = upper_side ? -FLT_MAX : lower_side ? FLT_MAX : (float)(cut->split - 0x1p31);
+        }
     }
 }
 

@@ -122,6 +122,30 @@ LANE f32v truncated_central_f32(u32v words, const fi_values *values) {
     f32v z = f32_mul(p, f32_div(n, d));
     return hold_f32(f32_fma(z, f32_set(values->scale32), f32_set(values->shift32)), values);
 }
+/* z for float32 with a cut within 3 of 0: q, the smaller of the tails beyond z, from the end of the words that
+ * belongs to it, then s = sqrt(-2 ln q) and a rational function of s - s(1/2), whose coefficients all have one sign. */
+LANE f32v truncated_tails_f32(u32v words, const fi_values *values) {
+    const fi_cut *cut = &values->cut;
+    const f32v nearly = f32_of_i32(u32_xor(words, u32_set(0x80000000))); /* which tail does not need the last bits */
+    const m32 lower = f32_lt(nearly, f32_set(cut->split32));
+    const u32v k = f32_bits(f32_select(lower, f32_of_bits(words), f32_of_bits(u32_xor(words, u32_set(0xFFFFFFFF)))));
+    /* k + 1/2, rounded once: unsigned, in two halves */
+    const f32v low = f32_add(f32_of_i32(u32_and(k, u32_set(0xFFFF))), f32_set(0.5f));
+    const f32v t = f32_fma(f32_of_i32(u32_shr(k, 16)), f32_set(0x1p16f), low);
+    const f32v base = f32_select(lower, f32_set((float)cut->base_low), f32_set((float)cut->base_high));
+    const f32v q = f32_fma(t, f32_set(cut->slope), base);
+    const f32v x = f32_sub(f32_sqrt(minus_two_log_f32(q)), f32_set(TAIL32_START));
+    f32v n = f32_set(TAIL32_N3), d = f32_set(TAIL32_D3);
+    n = f32_fma(n, x, f32_set(TAIL32_N2));
+    d = f32_fma(d, x, f32_set(TAIL32_D2));
+    n = f32_fma(n, x, f32_set(TAIL32_N1));
+    d = f32_fma(d, x, f32_set(TAIL32_D1));
+    n = f32_fma(n, x, f32_set(TAIL32_N0));
+    d = f32_fma(d, x, f32_set(1.0f));
+    f32v z = f32_mul(x, f32_div(n, d));
+    z = f32_select(lower, f32_sub(f32_set(0.0f), z), z);
+    return hold_f32(f32_fma(z, f32_set(values->scale32), f32_set(values->shift32)), values);
+}
 /* z for any other cuts, in float64, from the integer k. */
 LANE f64v truncated_z(f64v k, const fi_cut *cut) {
     const f64v scale = f64_set(cut->scale), half = f64_set(cut->half);
@@ -151,6 +175,10 @@ LANE void truncated_as(const uint32_t *words, size_t pairs, const fi_values *val
         for (size_t i = 0; i < pairs; i++, words += PAIR)
             out += put_f32(out, truncated_central_f32(u32_load(words), values),
                            truncated_central_f32(u32_load(words + LANES), values), dtype);
+    else if (values->cut.method == FI_CUT_TAILS)
+        for (size_t i = 0; i < pairs; i++, words += PAIR)
+            out += put_f32(out, truncated_tails_f32(u32_load(words), values),
+                           truncated_tails_f32(u32_load(words + LANES), values), dtype);
     else
         for (size_t i = 0; i < pairs; i++, words += PAIR)
             out += put_f32(out, truncated_f32(u32_load(words), values), truncated_f32(u32_load(words + LANES), values),

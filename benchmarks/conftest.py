@@ -1,0 +1,63 @@
+"""Every job with its peers in one group and one run; the summary divides their medians.
+
+Absolute times mean nothing on a shared machine and are not quoted; ratios of one run are.
+"""
+
+import os
+
+import pytest
+
+#: (job, peer): the least ratio of speeds, ours over the peer's (issue 2), and the aim where there is one
+FLOORS = {
+    ("uniform", "constant fill"): (0.5, 0.7),
+    ("uniform", "randompack"): (0.9, None),
+    ("uniform", "torch"): (11, None),
+    ("normal", "constant fill"): (0.25, 0.4),
+    ("normal", "randompack"): (2.5, None),
+    ("normal", "torch"): (9, None),
+    ("normal", "numpy sfc64"): (12, None),
+    ("truncated +-2", "torch"): (150, None),
+    ("truncated +-3", "torch"): (25, None),
+    ("truncated beyond 4", "torch"): (25, None),
+    ("bfloat16 normal", "torch"): (12, None),
+    ("normal, 2 threads", "1 thread"): (1.7, None),
+    ("uniform, 2 threads", "1 thread"): (1.7, None),
+    ("16 elements", "numpy"): (0.1, None),
+    ("16 elements, recipe at hand", "numpy"): (0.1, None),
+}
+
+
+@pytest.fixture
+def measure(benchmark, request):
+    """Times one contestant of a job: `measure(job, who, function, elements)`."""
+
+    def run(job, who, function, elements, rounds=7):
+        benchmark.group = job
+        benchmark.name = who
+        benchmark.extra_info["elements"] = elements
+        benchmark.pedantic(function, rounds=rounds, warmup_rounds=1)
+
+    return run
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    session = getattr(config, "_benchmarksession", None)
+    if session is None or not session.benchmarks:
+        return
+    jobs = {}
+    for bench in (b for b in session.benchmarks if b.stats.data):  # those that ran
+        jobs.setdefault(bench.group, {})[bench.name] = bench.extra_info["elements"] / bench.stats.median
+    write = terminalreporter.write_line
+    write("")
+    write(f"Speed, ours over the peer's, medians of one run; {len(os.sched_getaffinity(0))} CPUs")
+    write(f"{'job':<30}{'peer':<22}{'ratio':>8}{'floor':>8}{'aim':>6}")
+    for job, rates in jobs.items():
+        if "fastinit" not in rates:
+            continue
+        for who, rate in rates.items():
+            if who == "fastinit":
+                continue
+            ratio = rates["fastinit"] / rate
+            floor, aim = FLOORS.get((job, who), (None, None))
+            verdict = "" if floor is None or ratio >= floor else "  MISSED"
+            write(f"{job:<30}{who:<22}{ratio:>8.2f}{floor or '':>8}{aim or '':>6}{verdict}")
