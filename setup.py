@@ -14,7 +14,7 @@ from setuptools.command.build_ext import build_ext
 CORE = "src/fastinit/csrc"
 # No contraction to fma and no fast-math: the values are defined operation by operation.
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
-AVX2 = ["-mavx2", "-mfma", "-mf16c"]
+AVX2 = ["-mavx2", "-mfma", "-mf16c", "-mprfchw"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl"]
 #: instruction set -> (condition on the target, flags); base needs neither
 ISAS = {

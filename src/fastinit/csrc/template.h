@@ -58,13 +58,17 @@ static void FN(transform)(const uint32_t *words, size_t pairs, const fi_values *
 }
 
 /* Consecutive blocks into a buffer, whatever they straddle. */
-static void FN(generate)(uint32_t *buffer, size_t pairs, const fi_values *values, uint64_t block) {
+static void FN(generate)(uint32_t *buffer, size_t pairs, const fi_values *values, uint64_t block, const char *ahead,
+                         size_t bytes) {
     while (pairs) {
         /* one vector pair may straddle a change of c1: those few blocks are listed one by one */
         const uint64_t room = (UINT64_C(1) << 32) - (block & 0xFFFFFFFF);
         size_t run = room / BLOCKS < pairs ? (size_t)(room / BLOCKS) : pairs;
         if (run) {
-            FN(philox_run)(buffer, run, values->key, values->stream, block);
+            if (ahead)
+                FN(philox_run_ahead)(buffer, run, values->key, values->stream, block, ahead, bytes);
+            else
+                FN(philox_run)(buffer, run, values->key, values->stream, block);
         } else {
             uint64_t blocks[BLOCKS];
             for (unsigned slot = 0; slot < BLOCKS; slot++)
@@ -72,6 +76,7 @@ static void FN(generate)(uint32_t *buffer, size_t pairs, const fi_values *values
             FN(philox_list)(buffer, run = 1, values->key, values->stream, blocks);
         }
         buffer += run * PAIR;
+        ahead = ahead ? ahead + run * bytes : NULL;
         block += run * BLOCKS;
         pairs -= run;
     }
@@ -113,7 +118,9 @@ static void FN(fill)(const fi_values *values, uint64_t first, size_t count, void
     while (count) {
         size_t wanted = (skip + count + per_pair - 1) / per_pair;
         size_t pairs = wanted < BUFFER_PAIRS ? wanted : BUFFER_PAIRS;
-        FN(generate)(words, pairs, values, block);
+        /* Uniforms are stored faster than memory takes them; for the others fetching ahead gains nothing (measured on
+         * Zen 5: uniform 1.2 to 1.3 times as fast, normal 0.97). Non-temporal stores: 1.06 and 0.9. */
+        FN(generate)(words, pairs, values, block, values->distribution == FI_UNIFORM ? out : NULL, per_pair * size);
         block += pairs * BLOCKS;
         const uint32_t *next = words;
         if (skip) { /* the first vector pair begins before `first` */
@@ -185,7 +192,7 @@ static void FN(words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, u
     while (count) {
         size_t wanted = (count + PAIR - 1) / PAIR;
         size_t pairs = wanted < BUFFER_PAIRS ? wanted : BUFFER_PAIRS;
-        FN(generate)(buffer, pairs, &values, low);
+        FN(generate)(buffer, pairs, &values, low, (const char *)out, PAIR * 4);
         low += pairs * BLOCKS;
         for (const uint32_t *next = buffer; pairs; pairs--, next += PAIR) {
             u32v even = u32_load(next), odd = u32_load(next + LANES);
