@@ -37,19 +37,29 @@ lint: $(VENV)/built $(VENV)/group-test $(VENV)/group-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(CORE) tests/portability/harness.c tools/sweep.c
+	$(BIN)/clang-format --dry-run --Werror $(CORE) tests/portability/harness.c tools/sweep.c benchmarks/words.c
 
 format: $(VENV)/group-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(CORE) tests/portability/harness.c tools/sweep.c
+	$(BIN)/clang-format -i $(CORE) tests/portability/harness.c tools/sweep.c benchmarks/words.c
 
 # torch by its exact version: any other brings gigabytes of CUDA
 $(VENV)/torch: $(BIN)/python
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	@touch $@
 
+# raw words against the ports; x86-64 only
+WORDS_FLAGS = -std=gnu11 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -Isrc/fastinit/csrc
+AVX2 = -mavx2 -mfma -mf16c -mprfchw
+$(VENV)/words: benchmarks/words.c $(CORE)
+	$(CC) $(WORDS_FLAGS) $(AVX2) -c src/fastinit/csrc/isa_avx2.c -o $(VENV)/avx2.o
+	$(CC) $(WORDS_FLAGS) $(AVX2) -mavx512f -mavx512dq -mavx512bw -mavx512vl -c src/fastinit/csrc/isa_avx512.c -o $(VENV)/avx512.o
+	$(CC) $(WORDS_FLAGS) -DFI_HAVE_AVX2 -DFI_HAVE_AVX512 benchmarks/words.c $(VENV)/avx2.o $(VENV)/avx512.o \
+	    $(addprefix src/fastinit/csrc/,isa_base.c prepare.c dispatch.c parallel.c) -o $@ -lm -lpthread
+
 bench: $(VENV)/built $(VENV)/group-bench $(VENV)/torch
+	if [ "$$(uname -m)" = x86_64 ]; then $(MAKE) -s $(VENV)/words && $(VENV)/words; fi
 	$(BIN)/python -m pytest benchmarks -q -W default --benchmark-disable-gc --benchmark-columns=min,median,iqr,rounds
 
 portability:

@@ -64,11 +64,11 @@ LANE u64v philox_last(u64v x) { return x; }
 
 /* `pairs` vector pairs of consecutive blocks; writes up to GROUPS - 1 more (a test for each store makes GCC compute the
  * groups one after the other, at half the speed). c1 must not change within them: then the products of c2 in round 0
- * and of the word it makes with c1 in round 1 are the same for all, and are hoisted. `ahead`, if not NULL, is the
- * memory that these words' elements will go to, `bytes` for a vector pair: its lines are fetched while the words are
- * made. */
+ * and of the word it makes with c1 in round 1 are the same for all, and are hoisted. `in_order` stores words as the
+ * stream has them, else as vector pairs. `ahead`, if not NULL, is the memory that these words' elements will go to,
+ * `bytes` for a vector pair: its lines are fetched while the words are made. */
 LANE void philox_blocks(uint32_t *buffer, size_t pairs, const uint32_t key[2], const uint32_t stream[2], uint64_t block,
-                        const char *ahead, size_t bytes) {
+                        int in_order, const char *ahead, size_t bytes) {
     u64v keys[10], even[10], odd[10]; /* even, odd: the multipliers of x's even and odd words */
     UNROLL
     for (int round = 2; round < 10; round++) {
@@ -111,8 +111,13 @@ LANE void philox_blocks(uint32_t *buffer, size_t pairs, const uint32_t key[2], c
         }
         UNROLL
         for (int g = 0; g < GROUPS; g++) {
-            u32_store(buffer + g * PAIR, u32_of_u64(philox_last(x[g])));
-            u32_store(buffer + g * PAIR + LANES, u32_of_u64(y[g]));
+            const u32v even = u32_of_u64(philox_last(x[g])), odd = u32_of_u64(y[g]);
+            if (in_order) {
+                u32_store_pairs(buffer + g * PAIR, even, odd);
+            } else {
+                u32_store(buffer + g * PAIR, even);
+                u32_store(buffer + g * PAIR + LANES, odd);
+            }
         }
         if (ahead)
             for (size_t line = 0; line < GROUPS * bytes; line += 64)
@@ -120,15 +125,19 @@ LANE void philox_blocks(uint32_t *buffer, size_t pairs, const uint32_t key[2], c
     }
 }
 
-/* Two functions, not inlined: together in one, GCC keeps fewer of the keys in registers (AVX2: 1.2 times as slow). */
-static __attribute__((noinline)) void FN(philox_run)(uint32_t *buffer, size_t pairs, const uint32_t key[2],
-                                                     const uint32_t stream[2], uint64_t block) {
-    philox_blocks(buffer, pairs, key, stream, block, NULL, 0);
+/* Functions of their own, not inlined: together in one, GCC keeps fewer keys in registers (AVX2: 1.2 times as slow). */
+#define OWN_FUNCTION static __attribute__((noinline)) void
+OWN_FUNCTION FN(philox_run)(uint32_t *buffer, size_t pairs, const uint32_t key[2], const uint32_t stream[2],
+                            uint64_t block) {
+    philox_blocks(buffer, pairs, key, stream, block, 0, NULL, 0);
 }
-static __attribute__((noinline)) void FN(philox_run_ahead)(uint32_t *buffer, size_t pairs, const uint32_t key[2],
-                                                           const uint32_t stream[2], uint64_t block, const char *ahead,
-                                                           size_t bytes) {
-    philox_blocks(buffer, pairs, key, stream, block, ahead, bytes);
+OWN_FUNCTION FN(philox_run_ahead)(uint32_t *buffer, size_t pairs, const uint32_t key[2], const uint32_t stream[2],
+                                  uint64_t block, const char *ahead, size_t bytes) {
+    philox_blocks(buffer, pairs, key, stream, block, 0, ahead, bytes);
+}
+OWN_FUNCTION FN(philox_run_in_order)(uint32_t *out, size_t pairs, const uint32_t key[2], const uint32_t stream[2],
+                                     uint64_t block) {
+    philox_blocks(out, pairs, key, stream, block, 1, NULL, 0);
 }
 
 /* The same for listed blocks. */

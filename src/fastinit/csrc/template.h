@@ -187,24 +187,24 @@ static void FN(gather)(const fi_values *values, const uint64_t *index, size_t co
 static void FN(words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high) {
     fi_values values = {.key = {(uint32_t)key, (uint32_t)(key >> 32)},
                         .stream = {(uint32_t)high, (uint32_t)(high >> 32)}};
-    uint32_t buffer[BUFFER_WORDS] __attribute__((aligned(64)));
-    uint32_t partial[PAIR] __attribute__((aligned(64)));
+    uint32_t buffer[2 * GROUPS * PAIR] __attribute__((aligned(64))), ordered[GROUPS * PAIR];
     while (count) {
-        size_t wanted = (count + PAIR - 1) / PAIR;
-        size_t pairs = wanted < BUFFER_PAIRS ? wanted : BUFFER_PAIRS;
-        FN(generate)(buffer, pairs, &values, low, (const char *)out, PAIR * 4);
-        low += pairs * BLOCKS;
-        for (const uint32_t *next = buffer; pairs; pairs--, next += PAIR) {
-            u32v even = u32_load(next), odd = u32_load(next + LANES);
-            if (count < PAIR) {
-                u32_store_pairs(partial, even, odd);
-                memcpy(out, partial, count * 4);
-                return;
-            }
-            u32_store_pairs(out, even, odd);
-            out += PAIR;
-            count -= PAIR;
+        const uint64_t room = (UINT64_C(1) << 32) - (low & 0xFFFFFFFF);
+        size_t pairs = (room / BLOCKS < count / PAIR ? (size_t)(room / BLOCKS) : count / PAIR) / GROUPS * GROUPS;
+        size_t n = pairs * PAIR;
+        if (pairs) {
+            FN(philox_run_in_order)(out, pairs, values.key, values.stream, low);
+        } else { /* the end, or next to a change of c1 */
+            pairs = (count + PAIR - 1) / PAIR < GROUPS ? (count + PAIR - 1) / PAIR : GROUPS;
+            n = count < pairs * PAIR ? count : pairs * PAIR;
+            FN(generate)(buffer, pairs, &values, low, NULL, 0);
+            for (size_t at = 0; at < pairs * PAIR; at += PAIR)
+                u32_store_pairs(ordered + at, u32_load(buffer + at), u32_load(buffer + at + LANES));
+            memcpy(out, ordered, n * 4);
         }
+        low += pairs * BLOCKS;
+        out += n;
+        count -= n;
     }
 }
 
