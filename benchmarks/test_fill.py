@@ -168,6 +168,29 @@ def test_scaling(measure, memory, name, threads):
     measure(f"{name}, 2 threads", who, lambda: recipe.fill(memory, threads=threads), N, rounds=9)
 
 
+@pytest.mark.parametrize("threads", [2, 1])
+def test_scaling_of_memory(measure, memory, threads):
+    """How much a second core gets out of this machine's memory: the ceiling of the two above."""
+    recipe = fi.recipe("constant", N, seed=0, value=0.5)
+    who = "fastinit" if threads == 2 else "1 thread"
+    measure("constant, 2 threads", who, lambda: recipe.fill(memory, threads=threads), N, rounds=9)
+
+
+@pytest.mark.parametrize("name", ["normal", "uniform"])
+@pytest.mark.parametrize("threads", [2, 1])
+def test_scaling_in_cache(measure, memory, name, threads):
+    """The same where memory does not limit: 4 MiB, over and over."""
+    recipe = fi.recipe(name, 1 << 20, seed=0)
+    out = memory[: 1 << 20]
+    who = "fastinit" if threads == 2 else "1 thread"
+
+    def run():
+        for _ in range(64):
+            recipe.fill(out, threads=threads)
+
+    measure(f"{name}, 2 threads, in cache", who, run, 64 << 20, rounds=9)
+
+
 LAYOUTS = {
     "Fortran order": lambda m: m[: 1 << 26].reshape(1 << 13, 1 << 13).T,
     "every second column": lambda m: m[: 1 << 26].reshape(1 << 13, 1 << 13)[:, ::2],

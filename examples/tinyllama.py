@@ -10,13 +10,14 @@ import argparse
 import hashlib
 import math
 import time
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 
 import numpy as np
 
 import fastinit as fi
 
+ROUNDS = 5  # of every timing: medians
 VOCABULARY, HIDDEN, LAYERS, MLP, KEY_VALUE = 32_000, 2_048, 22, 5_632, 256
 
 EMBEDDING = fi.init("normal", std=0.02)
@@ -84,32 +85,28 @@ def main():
     arena = np.empty(sum(math.prod(shape) for _, _, shape, _ in listed), np.float32)
     views = list(arena_views(arena, listed))
 
-    cold = timed(lambda: fi.zeros(arena))  # the first touch of every page
-    groups = defaultdict(lambda: [0, 0, 0.0, 0.0, None])  # count, parameters, seconds, sum of squared std, recipe
+    recipes = [initializer.recipe(shape, seed=0, name=name) for name, _, shape, initializer in listed]
+    kinds = [kind for _, kind, _, _ in listed]
 
-    started = time.perf_counter()
-    for (name, kind, shape, initializer), view in zip(listed, views):
-        recipe = initializer.recipe(shape, seed=0, name=name)
-        group = groups[kind]
-        group[2] += timed(lambda recipe=recipe, view=view: recipe.fill(view))
-        group[0] += 1
-        group[1] += recipe.size
-        group[4] = recipe
-    filled = time.perf_counter() - started
+    cold = timed(lambda: fi.zeros(arena))  # the first touch of every page
+    fills = [[timed(lambda r=r, v=v: r.fill(v)) for r, v in zip(recipes, views)] for _ in range(ROUNDS)]
+    filled = median(map(sum, fills))
     digest = hash_of(arena)
-    for (_, kind, _, _), view in zip(listed, views):
-        groups[kind][3] += std_of(view) ** 2 * view.size
+    squares = [std_of(view) ** 2 * view.size for view in views]
 
     print(f"TinyLlama-1.1B, {fi.get_num_threads()} threads, float32, one arena of {arena.nbytes / 2**30:.2f} GiB\n")
     print(f"{'kind':<16}{'count':>6}{'parameters':>15}  {'distribution':<22}{'std':>10}{'measured':>11}{'GB/s':>7}")
-    for kind, (count, parameters, seconds, squares, recipe) in groups.items():
+    for kind in dict.fromkeys(kinds):
+        members = [i for i, other in enumerate(kinds) if other == kind]
+        parameters = sum(recipes[i].size for i in members)
+        seconds = median(sum(fill[i] for i in members) for fill in fills)
+        recipe = recipes[members[0]]
         drawn = {"normal": "N(0, 0.02^2)", "he_normal": f"N(0, 2/{recipe.shape[-1]})", "ones": "1"}
-        measured = math.sqrt(squares / parameters)
         print(
-            f"{kind:<16}{count:>6}{parameters:>15,}  {drawn[recipe.initializer.name]:<22}"
-            f"{recipe.std:>10.6f}{measured:>11.6f}{parameters * 4 / seconds / 1e9:>7.1f}"
+            f"{kind:<16}{len(members):>6}{parameters:>15,}  {drawn[recipe.initializer.name]:<22}{recipe.std:>10.6f}"
+            f"{math.sqrt(sum(squares[i] for i in members) / parameters):>11.6f}{parameters * 4 / seconds / 1e9:>7.1f}"
         )
-    constant = min(timed(lambda: fi.constant(arena, 0.5)) for _ in range(3))
+    constant = median(timed(lambda: fi.constant(arena, 0.5)) for _ in range(ROUNDS))
     print(
         f"\n{'total':<16}{len(listed):>6}{arena.size:>15,}  in {filled:.3f} s, {arena.nbytes / filled / 1e9:.1f} GB/s"
     )
