@@ -147,6 +147,18 @@ def test_flat_indices_straddling_powers_of_two(isa, dtype, power):
         assert len(np.unique(around.astype(np.float64))) > 500
 
 
+@pytest.mark.parametrize("power", [33, 34])
+def test_a_row_in_which_the_counters_low_word_wraps(isa, dtype, power):
+    """In one call of a kernel: a single run is cut at multiples of its tile, rows of 1000 are not."""
+    width, row = 1000, (1 << power) // 1000
+    table = fi.recipe("normal", (1 << 30, width), dtype=dtype, seed=7, name="far")
+    flat = fi.recipe("normal", (1 << 30) * width, dtype=dtype, seed=7, name="far")
+    one_by_one = flat.take(np.arange(row * width, (row + 1) * width))
+    assert (bits(table[row]) == bits(one_by_one)).all()
+    fortran = table.fill(np.empty((40, width), DTYPES[dtype], order="F"), np.s_[row - 20 : row + 20])
+    assert (bits(fortran[20]) == bits(one_by_one)).all()
+
+
 def test_far_elements_are_the_reference_ones():
     import reference
 
