@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from . import _kernels, plan
+from .activations import calculate_gain, for_activation
 from .arrays import allocate, as_output, check_shape, dtype_name, is_shape
 from .config import choose_isa, show_config
-from .initializers import Initializer, cached_init, calculate_gain, for_activation, init
+from .initializers import Initializer, cached_init, init
 from .recipe import Part, Recipe, check_same_shape, recipe
 from .stream import STREAM_VERSION, philox4x32, stream_key
 from .threads import get_num_threads, resolve_threads, set_num_threads
