@@ -65,6 +65,34 @@ def test_take(recipe):
             recipe.take(wrong)
 
 
+def test_one_description_for_equal_parts():
+    r = fi.recipe("normal", (9, 4), seed=0)
+    for a, b in [
+        (r.part(np.s_[:4:3]), r.part(np.s_[:6:3])),
+        (r.part(np.s_[:: 2**70]), r.part(np.s_[:1])),
+        (r.part(...), r),
+    ]:
+        assert a == b
+        assert hash(a) == hash(b)
+        assert a.__dask_tokenize__() == b.__dask_tokenize__()
+        assert (a.take([0, 0]) == b.take([0, 0])).all()
+
+
+def test_a_dtype_of_none_is_the_default():
+    assert fi.recipe("normal", 3, seed=0, dtype=None) == fi.recipe("normal", 3, seed=0)
+
+
+def test_zero_dimensions_do_not_iterate():
+    with pytest.raises(TypeError, match="0-d"):
+        list(fi.recipe("normal", (), seed=0))
+
+
+def test_the_initializer_survives_the_dict(recipe):
+    assert fi.Recipe.from_dict(recipe.to_dict()).initializer == recipe.initializer
+    plain = fi.recipe("he_normal", (3, 4), seed=0)
+    assert fi.Recipe.from_dict(plain.to_dict()).initializer == plain.initializer
+
+
 def test_take_indices_may_lie_in_the_output():
     r = fi.recipe("normal", (50, 1), dtype="float64", seed=0)
     memory = np.array([[4], [9], [2]], np.int64)
@@ -192,6 +220,9 @@ def test_eye():
                   np.s_[None, 2:9, None, ::2], np.s_[45:], np.s_[39::-2, ::-1], np.s_[10:12, 11]]:  # fmt: skip
         assert (r[index] == e[index]).all(), index
     assert (r.take([3, 49, 3]) == e[[3, 49, 3]]).all()
+    assert (r.part(np.s_[3]).take([1, 3]) == e[3][[1, 3]]).all()
+    assert (r.part(np.s_[:, 3]).take([1, 3]) == e[:, 3][[1, 3]]).all()
+    assert (fi.eye((2, 3), gain=-1.0) == -np.eye(2, 3)).all()
     assert (r.part(np.s_[5:, ::2]).take([[3, 1]]) == e[5:, ::2][[[3, 1]]]).all()
 
 

@@ -180,6 +180,22 @@ def test_out_of_threads_uses_fewer():
     assert run.stdout == "filled\n", run.stderr
 
 
+def test_a_thread_with_a_small_stack():
+    """64 KiB, the least that Python gives: what a fill needs besides must not lie there."""
+    run = run_python(
+        """
+        import threading, numpy as np, fastinit as fi
+        out = np.zeros(16, np.float32)
+        threading.stack_size(65536)
+        thread = threading.Thread(target=lambda: fi.normal(out, seed=0))
+        thread.start()
+        thread.join()
+        print((out == fi.normal(16, seed=0)).all())
+        """
+    )
+    assert run.stdout == "True\n", (run.returncode, run.stderr)
+
+
 def test_control_c_stops_a_long_fill_and_says_so():
     """Slow on purpose (base ISA, float64, over and over into the same memory): minutes, if it were not for the signal."""
     run = run_python(

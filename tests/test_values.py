@@ -82,7 +82,9 @@ def test_truncated_is_near_the_formula(isa, lower, upper):
         assert (error <= bound).all(), (dtype, float((error / bound).max()))
 
 
-@pytest.mark.parametrize(("lower", "upper"), [(38.5, np.inf), (300, np.inf), (990, 990.5), (-np.inf, -999)])
+@pytest.mark.parametrize(
+    ("lower", "upper"), [(36.6, 36.65), (36.7, 37), (38.5, np.inf), (300, np.inf), (990, 990.5), (-np.inf, -999)]
+)
 def test_truncated_where_the_tail_underflows(isa, lower, upper):
     """Against 40 digits: Newton's method on ln Q, which SciPy has only to 1e-12 there."""
     near, far = (lower, upper) if lower > 0 else (-upper, -lower)
@@ -235,6 +237,10 @@ def test_constant_is_rounded_once(isa, dtype, value):
     expected = np.full(100, value, np.float64).astype(DTYPES[dtype])
     assert np.array_equal(got, expected, equal_nan=True)
     assert (np.signbit(got.astype(np.float64)) == np.signbit(expected.astype(np.float64))).all() or np.isnan(value)
+
+
+def test_uniform_so_narrow_that_float32_has_one_value():
+    assert (fi.uniform(3, 0.0, 1e-300, seed=0) == 0).all()
 
 
 def test_constant_is_not_rounded_twice(isa):

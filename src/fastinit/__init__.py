@@ -17,7 +17,7 @@ from .config import choose_isa, show_config
 from .initializers import Initializer, cached_init, init
 from .recipe import Part, Recipe, check_same_shape, recipe
 from .stream import STREAM_VERSION, philox4x32, stream_key
-from .threads import get_num_threads, resolve_threads, set_num_threads
+from .threads import default_threads, get_num_threads, resolve_threads, set_num_threads
 from .version import __version__
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
 ]
 
 _kernels.use_isa(choose_isa(os.environ.get("FASTINIT_ISA")))
+default_threads()  # a bad FASTINIT_NUM_THREADS is an error here too, not in the first fill
 
 # ---- documentation shared by the functions -----------------------------------------------------------------
 

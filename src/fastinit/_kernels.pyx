@@ -5,6 +5,7 @@ from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 cimport numpy as cnp
 
+import os
 import threading
 
 cnp.import_array()
@@ -56,6 +57,16 @@ _DISTRIBUTIONS = {"constant": FI_CONSTANT, "uniform": FI_UNIFORM, "normal": FI_N
 
 cdef const fi_isa *_isa = NULL
 cdef unsigned long _main_thread = threading.main_thread().ident
+
+
+def _after_fork():
+    """The thread that forked is the child's main thread."""
+    global _main_thread
+    _main_thread = PyThread_get_thread_ident()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 fi_parallel_init()
 
 

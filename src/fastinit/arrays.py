@@ -27,11 +27,22 @@ def bfloat16_type() -> Any:
     return ml_dtypes.bfloat16
 
 
-@functools.lru_cache(maxsize=64)  # NumPy works out a dtype's name anew each time: 3 us
 def dtype_name(dtype: Any) -> str:
     """The name in `DTYPES` of anything that means one of them; TypeError for the rest."""
+    try:
+        return _dtype_name(dtype)
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+    raise TypeError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
+
+
+@functools.lru_cache(maxsize=64)  # NumPy works out a dtype's name anew each time: 3 us
+def _dtype_name(dtype: Any) -> str:
     if isinstance(dtype, str) and dtype in DTYPES:
         return dtype
+    if dtype is None:  # NumPy would take it for float64
+        raise TypeError(f"a dtype is needed, not None; known: {', '.join(DTYPES)}")
     try:
         given = np.dtype(dtype)
     except TypeError:
@@ -59,7 +70,7 @@ def check_shape(shape: Any) -> tuple[int, ...]:
         raise TypeError(f"a shape is made of integers, not {shape!r}")
     if checked and min(checked) < 0:
         raise ValueError(f"negative length in shape {checked}")
-    if math.prod(n or 1 for n in checked) >= MAX_SIZE:  # also where a 0 makes it empty: the strides count
+    if math.prod(checked) >= MAX_SIZE:
         raise ValueError(f"shape {checked} has 2**62 elements or more")
     if len(checked) > 64:
         raise ValueError(f"a shape has at most 64 axes, got {len(checked)}")
@@ -110,14 +121,15 @@ def as_output(out: Any, dtype: Any = None) -> tuple[np.ndarray, str]:
 
 
 def _array_of(out: Any) -> np.ndarray:
-    try:
-        memoryview(out)
-        return np.asarray(out)
-    except TypeError:
-        if hasattr(out, "__array_interface__") or hasattr(out, "__array_struct__"):
+    if not isinstance(out, np.generic):  # a scalar would be copied
+        try:
+            memoryview(out)
             return np.asarray(out)
+        except TypeError:
+            if hasattr(out, "__array_interface__") or hasattr(out, "__array_struct__"):
+                return np.asarray(out)
     hint = "; torch tensors go through fastinit.torch" if type(out).__module__.split(".")[0] == "torch" else ""
-    raise TypeError(f"out must be an array or a shape, not {type(out).__name__}{hint}")
+    raise TypeError(f"out must be an array that can be written to, not {type(out).__name__}{hint}")
 
 
 def overlaps_itself(array: np.ndarray) -> bool:
@@ -140,7 +152,12 @@ def _overlaps_exactly(array: np.ndarray) -> bool:
     """
     prefix: tuple[Any, ...] = ()
     for n in array.shape:
-        if n > 1 and np.shares_memory(array[(*prefix, slice(0, 1))], array[(*prefix, slice(1, None))]):
-            return True
+        if n > 1:
+            first, others = array[(*prefix, slice(0, 1))], array[(*prefix, slice(1, None))]
+            try:
+                if np.shares_memory(first, others, max_work=1_000_000):  # type: ignore[arg-type]
+                    return True
+            except np.exceptions.TooHardError:
+                raise ValueError("cannot tell whether out overlaps itself: its axes interleave in memory") from None
         prefix += (0,)
     return False

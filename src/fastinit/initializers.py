@@ -142,10 +142,12 @@ class Initializer:
     def _check(self) -> None:
         """ValueError for parameters that no dtype and no shape could mend."""
         p = self.parameters
-        if self._name in ("uniform", "normal", "truncated_normal"):
+        tiny = self._name == "uniform" and 0 < p["high"] - p["low"] < 2.0**-960  # float32 may round it to 0
+        if self._name in ("uniform", "normal", "truncated_normal") and not tiny:
             _prepare(self._name, "float64", tuple(p.values()), self)
-        if not p.get("gain", 1.0) >= 0 or p.get("gain", 1.0) == math.inf:
-            raise ValueError(f"{self._name}: gain must be finite and not negative, got {p['gain']}")
+        gain = p.get("gain", 1.0)
+        if not math.isfinite(gain) or (gain < 0 and self._name != "eye"):
+            raise ValueError(f"{self._name}: gain must be finite and not negative, got {gain}")
         if self._name == "variance_scaling" and not 0 <= p["scale"] < math.inf:
             raise ValueError(f"variance_scaling: scale must be finite and not negative, got {p['scale']}")
         if not math.isfinite(p.get("negative_slope", 0.0)):
@@ -160,6 +162,9 @@ class Initializer:
         return self._hash
 
     def __setattr__(self, key: str, value: Any) -> None:
+        raise AttributeError("an Initializer is immutable")
+
+    def __delattr__(self, key: str) -> None:
         raise AttributeError("an Initializer is immutable")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -223,8 +228,8 @@ def _checked(key: str, value: Any) -> Any:
         if value is None:
             return None
         fan = _integer(key, value)
-        if fan < 1:
-            raise ValueError(f"{key} must be at least 1, got {fan}")
+        if not 1 <= fan < 1 << 128:
+            raise ValueError(f"{key} must be at least 1 and below 2**128, got {fan}")
         return fan
     if key == "truncated":
         if type(value).__name__ not in ("bool", "bool_"):
@@ -247,11 +252,20 @@ def _integer(key: str, value: Any) -> int:
 
 
 def _number(key: str, value: Any) -> float:
-    if value in ("inf", "-inf") or (key == "value" and value == "nan"):
+    if isinstance(value, str) and (value in ("inf", "-inf") or (key == "value" and value == "nan")):
         return float(value)
-    if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
+    if (
+        isinstance(value, (bool, str, bytes, complex))
+        or getattr(value, "ndim", 0) != 0
+        or not hasattr(value, "__float__")
+    ):
         raise TypeError(f"{key} must be a number, not {value!r}")
-    number = float(value)
+    if getattr(value, "dtype", None) is not None and value.dtype.kind in "bc":
+        raise TypeError(f"{key} must be a real number, not {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{key} is beyond float64") from None
     if number != number and key != "value":
         raise ValueError(f"{key} must not be NaN")
     return number

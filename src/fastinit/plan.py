@@ -50,6 +50,8 @@ def select(region: Region, index: Any) -> Region:
         old += 1
         if isinstance(item, slice):
             kept = along[item]
+            if len(kept) < 2:  # one position, one description
+                kept = range(kept.start, kept.start + 1) if kept else range(0)
             if axis is not None:
                 ranges[axis] = kept
                 axes.append(axis)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -160,6 +160,9 @@ class Part:
         self._recipe._fill(region, out, None, resolve_threads(None))
         return out
 
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[i] for i in range(len(self)))
+
     def __len__(self) -> int:
         if self.ndim == 0:
             raise TypeError("len() of a 0-d tensor")
@@ -183,7 +186,8 @@ class Part:
         return (self._recipe._canonical, self._region)
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return ("fastinit.Part", self._recipe._canonical, repr(self._region))
+        ranges = tuple((along.start, len(along), along.step) for along in self._region.ranges)
+        return ("fastinit", self._recipe._canonical, ranges, self._region.axes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Part, (self._recipe, self._region)
@@ -237,7 +241,7 @@ class Recipe(Part):
     ) -> None:
         self._initializer = init(initializer, **parameters)
         self._shape = check_shape(shape)
-        self._dtype = dtype_name(dtype)
+        self._dtype = dtype_name("float32" if dtype is None else dtype)
         self._seed = fresh_seed() if seed is None else check_seed(seed)
         self._name = check_name(name)
         self._region = plan.whole(self._shape)
@@ -257,8 +261,14 @@ class Recipe(Part):
 
     @property
     def initializer(self) -> Initializer:
-        """The initializer, with all its parameters."""
-        return self._initializer
+        """The initializer, with all its parameters; axes counted from 0."""
+        return Initializer.from_dict(
+            {
+                key: value
+                for key, value in self.to_dict().items()
+                if key == "init" or key in self._initializer.parameters
+            }
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain strict JSON with every default resolved; `from_dict` reads it back.
@@ -325,8 +335,8 @@ class Recipe(Part):
 
     def _write_rows(self, region: plan.Region, rows: np.ndarray, array: np.ndarray, threads: int) -> None:
         if self._initializer.name == "eye":  # rows of the identity: each its own region
-            for row, out in zip(rows, array):
-                self._fill(plan.select(region, int(row)), out, None, threads)
+            for i, row in enumerate(rows):
+                self._fill(plan.select(region, int(row)), array[i, ...], None, threads)
         else:
             self._fill(region, array, np.ascontiguousarray(rows), threads)
 
@@ -346,9 +356,6 @@ class Recipe(Part):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Recipe.from_dict, (self.to_dict(),)
-
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return ("fastinit.Recipe", self._canonical)
 
     def __repr__(self) -> str:
         given = repr(self._initializer)[len("init(") : -1].partition(", ")

@@ -1,6 +1,10 @@
 /* dispatch.c - which instruction sets are compiled in, and which of them this CPU runs. */
 #include "fastinit.h"
 
+#ifdef FI_HAVE_AVX2
+#include <cpuid.h>
+#endif
+
 const fi_isa *const fi_isas_compiled[] = {
 #ifdef FI_HAVE_AVX512
     &fi_isa_avx512,
@@ -22,9 +26,11 @@ int fi_isa_runs(const fi_isa *isa) {
                __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
 #ifdef FI_HAVE_AVX2
-    /* every CPU with AVX2 and FMA converts half precision as well (F16C came a generation earlier) */
-    if (isa == &fi_isa_avx2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (isa == &fi_isa_avx2) {
+        unsigned a, b, c, d;
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) &&
+               (c & bit_F16C);
+    }
 #endif
     return isa != NULL;
 }

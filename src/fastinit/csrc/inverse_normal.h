@@ -35,7 +35,8 @@ LANE f64v inverse_normal_far(f64v y) {
     series = f64_mul(f64_fma(series, v, f64_set(1.0)), v);
     f64v rest = f64_add(f64_add(log_f64(z), f64_set(HALF_LN_TWO_PI)), series);
     f64v error = f64_add(f64_fma(f64_mul(z, f64_set(0.5)), z, f64_sub(f64_set(0.0), y)), rest);
-    return f64_sub(z, f64_div(error, f64_add(z, f64_div(f64_set(1.0), z))));
+    f64v slope = f64_add(z, f64_div(f64_fma(v, f64_set(-2.0), f64_set(1.0)), z)); /* of -ln Q: z + 1/z - 2/z^3 */
+    return f64_sub(z, f64_div(error, slope));
 }
 
 /* z >= 1.43 with -ln Q(z) = y. */

@@ -6,6 +6,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -270,8 +271,10 @@ static void *wait_at_gate(void *argument) {
 static int threads_that_can_be_made(int wanted) {
     static _Thread_local int last_team = 1;
     if (wanted > last_team) {
-        pthread_t made[MAX_THREADS];
+        pthread_t *made = malloc((size_t)wanted * sizeof *made);
         int count = 0;
+        if (!made)
+            return last_team;
         gate g = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
         while (count < wanted - 1 && pthread_create(&made[count], NULL, wait_at_gate, &g) == 0)
             count++;
@@ -281,6 +284,7 @@ static int threads_that_can_be_made(int wanted) {
         pthread_mutex_unlock(&g.lock);
         for (int i = 0; i < count; i++)
             pthread_join(made[i], NULL);
+        free(made);
         wanted = count + 1;
     }
     last_team = wanted;
@@ -313,7 +317,12 @@ static int run(const job *j, int threads, fi_poll poll, void *context) {
     threads = 1;
 #endif
     const uint64_t per_tile = j->elements / j->tiles;
-    slab slabs[MAX_THREADS];
+    slab one, *slabs = threads > 1 ? aligned_alloc(64, (size_t)threads * sizeof *slabs)
+                                   : &one; /* threads' stacks can be small */
+    if (!slabs) {
+        slabs = &one;
+        threads = 1;
+    }
     work w = {.job = j,
               .slabs = slabs,
               .slab_count = threads,
@@ -332,6 +341,8 @@ static int run(const job *j, int threads, fi_poll poll, void *context) {
     } else
 #endif
         work_as(&w, 0, 1);
+    if (slabs != &one)
+        free(slabs);
     return atomic_load(&w.stop);
 }
 
