@@ -63,17 +63,17 @@ static span run_span(const fi_axis *axis, int64_t tile, int64_t length, int64_t 
     return (span){begin, end - begin};
 }
 
-/* Contiguous elements to `out` with a byte step between them. */
-static void scatter(char *out, int64_t step, const char *from, size_t size, int64_t count) {
+/* Elements with a byte step between them to where there is another. One loop for each size, which memcpy then knows. */
+static void copy_elements(char *to, int64_t to_step, const char *from, int64_t from_step, size_t size, int64_t count) {
     if (size == 4)
         for (int64_t i = 0; i < count; i++)
-            memcpy(out + i * step, from + 4 * i, 4);
+            memcpy(to + i * to_step, from + i * from_step, 4);
     else if (size == 2)
         for (int64_t i = 0; i < count; i++)
-            memcpy(out + i * step, from + 2 * i, 2);
+            memcpy(to + i * to_step, from + i * from_step, 2);
     else
         for (int64_t i = 0; i < count; i++)
-            memcpy(out + i * step, from + 8 * i, 8);
+            memcpy(to + i * to_step, from + i * from_step, 8);
 }
 
 static void fill_run(const job *j, uint64_t first, char *out, int64_t step, int64_t count) {
@@ -86,7 +86,7 @@ static void fill_run(const job *j, uint64_t first, char *out, int64_t step, int6
     for (int64_t done = 0; done < count; done += 1024) {
         const int64_t n = count - done < 1024 ? count - done : 1024;
         j->isa->fill(j->values, first + (uint64_t)done, (size_t)n, buffer);
-        scatter(out + done * step, step, buffer, size, n);
+        copy_elements(out + done * step, step, buffer, (int64_t)size, size, n);
     }
 }
 
@@ -100,12 +100,9 @@ static void fill_across(const job *j, uint64_t first, char *out, const fi_axis *
         j->isa->fill(j->values, first + index_at(inner, rows.begin + row), (size_t)run_count,
                      buffer + (size_t)row * ACROSS_RUN * size);
     out += rows.begin * inner->byte_step;
-    for (int64_t column = 0; column < run_count; column++) {
-        char *to = out + column * run->byte_step;
-        const char *from = buffer + (size_t)column * size;
-        for (int64_t row = 0; row < rows.count; row++)
-            memcpy(to + row * inner->byte_step, from + (size_t)row * ACROSS_RUN * size, size);
-    }
+    for (int64_t column = 0; column < run_count; column++)
+        copy_elements(out + column * run->byte_step, inner->byte_step, buffer + (size_t)column * size,
+                      (int64_t)(ACROSS_RUN * size), size, rows.count);
 }
 
 static void do_run_tile(const job *j, uint64_t tile) {
@@ -177,7 +174,7 @@ static void do_gather_tile(const job *j, uint64_t tile) {
         }
         j->isa->gather(j->values, index, n, elements);
         for (size_t i = 0; i < n; i++)
-            memcpy(to[i], elements + i * size, size);
+            copy_elements(to[i], 0, elements + i * size, 0, size, 1);
         left -= n;
     }
 }
