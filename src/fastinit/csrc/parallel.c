@@ -314,8 +314,8 @@ static int run(const job *j, int threads, fi_poll poll, void *context) {
     threads = 1;
 #endif
     const uint64_t per_tile = j->elements / j->tiles;
-    slab one, *slabs = threads > 1 ? aligned_alloc(64, (size_t)threads * sizeof *slabs)
-                                   : &one; /* threads' stacks can be small */
+    /* not MAX_THREADS of them on the stack: a thread's can be small */
+    slab one, *slabs = threads > 1 ? aligned_alloc(64, (size_t)threads * sizeof *slabs) : &one;
     if (!slabs) {
         slabs = &one;
         threads = 1;

@@ -1,8 +1,8 @@
 /* philox.h - Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3, SC'11).
  *
- * Template over the lane operations. The four 32-bit words of a block's state live in the lower
- * halves of 64-bit lanes of four vectors; what is above them is left over from the products and
- * ignored by u64_mul32. A round is then two multiplications, two shifts and two three-way xors.
+ * Template over the lane operations. philox_list, for blocks anywhere, keeps the four 32-bit words of
+ * a block's state in the lower halves of 64-bit lanes of four vectors; what is above them is left over from
+ * the products and ignored by u64_mul32. philox_blocks, for consecutive ones, packs two words in each lane.
  *
  * Words go to a buffer in `vector pairs`: LANES words of even position in the tensor, then their
  * LANES odd neighbours, so that Box-Muller finds its pairs in equal lanes. A vector pair holds

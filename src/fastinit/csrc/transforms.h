@@ -104,7 +104,7 @@ LANE void normal_as_f64(const uint32_t *words, size_t pairs, const fi_values *va
 /* ---- truncated normal: inverse distribution function -------------------------------------------- */
 
 /* z for float32 with both cuts within 2, from p = Phi(z) - 1/2: p times a rational function of
- * v = Phi(2)^2 - p^2 style distance from the outer end, whose coefficients all have one sign. */
+ * v = (Phi(2) - 1/2)^2 - p^2, the distance from the outer end: there its coefficients all have one sign. */
 LANE f32v truncated_central_f32(u32v words, const fi_values *values) {
     const fi_cut *cut = &values->cut;
     f32v k = f32_of_i32(u32_xor(words, u32_set(0x80000000)));
