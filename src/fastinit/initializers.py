@@ -393,20 +393,15 @@ def truncated_std(lower: float, upper: float) -> float:
     width = min(upper - start, reach)
     if not width > 0:
         return 0.0
-    panels, points, weights = 64, *_gauss_legendre()
-    total = first = second = 0.0
+    panels, nodes, weights = 64, *_gauss_legendre()
+    samples = []  # distance from `start`, and weight times density relative to that at `start` (at 0, if it is inside)
     for panel in range(panels):
-        for x, w in zip(points, weights):
-            s = width * (panel + x) / panels  # distance from `start`
-            density = w * math.exp(-s * (start + s / 2)) if start >= 0 else w * math.exp(-((start + s) ** 2) / 2)
-            total += density
-            first += density * s
-    mean = first / total
-    for panel in range(panels):
-        for x, w in zip(points, weights):
+        for x, w in zip(nodes, weights):
             s = width * (panel + x) / panels
-            density = w * math.exp(-s * (start + s / 2)) if start >= 0 else w * math.exp(-((start + s) ** 2) / 2)
-            second += density * (s - mean) ** 2
+            samples.append((s, w * math.exp(-s * (start + s / 2) if start >= 0 else -((start + s) ** 2) / 2)))
+    total = sum(density for _, density in samples)
+    mean = sum(s * density for s, density in samples) / total
+    second = sum((s - mean) ** 2 * density for s, density in samples)
     return math.sqrt(second / total)
 
 
