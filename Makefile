@@ -56,7 +56,7 @@ $(VENV)/words: benchmarks/words.c $(CORE)
 	$(CC) $(WORDS_FLAGS) $(AVX2) -c src/fastinit/csrc/isa_avx2.c -o $(VENV)/avx2.o
 	$(CC) $(WORDS_FLAGS) $(AVX2) -mavx512f -mavx512dq -mavx512bw -mavx512vl -c src/fastinit/csrc/isa_avx512.c -o $(VENV)/avx512.o
 	$(CC) $(WORDS_FLAGS) -DFI_HAVE_AVX2 -DFI_HAVE_AVX512 benchmarks/words.c $(VENV)/avx2.o $(VENV)/avx512.o \
-	    $(addprefix src/fastinit/csrc/,isa_base.c prepare.c dispatch.c parallel.c) -o $@ -lm -lpthread
+	    $(addprefix src/fastinit/csrc/,isa_base.c prepare.c tiles.c parallel.c dispatch.c) -o $@ -lm -lpthread
 
 bench: $(VENV)/built $(VENV)/group-bench $(VENV)/torch
 	if [ "$$(uname -m)" = x86_64 ]; then $(MAKE) -s $(VENV)/words && $(VENV)/words; fi

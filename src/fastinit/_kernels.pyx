@@ -8,6 +8,8 @@ cimport numpy as cnp
 import os
 import threading
 
+import numpy as np
+
 cnp.import_array()
 
 cdef extern from "Python.h":
@@ -33,7 +35,18 @@ cdef extern from "csrc/fastinit.h" nogil:
     ctypedef struct fi_isa:
         const char *name
         void (*convert)(const fi_values *, const uint32_t *, size_t, void *) noexcept nogil
+    ctypedef enum fi_update:
+        FI_SET, FI_ADD, FI_SUBTRACT
+    ctypedef struct fi_product:
+        fi_dtype dtype
+        fi_update update
+        int64_t rows, columns, depth
+        const char *a
+        const char *b
+        char *c
+        int64_t a_row, a_depth, b_depth, b_column, c_row
     int FI_MAX_AXES
+    size_t FI_SCRATCH
     ctypedef int (*fi_poll)(void *) noexcept nogil
     const fi_isa *const fi_isas_compiled[]
     const char *fi_prepare(fi_values *, fi_distribution, fi_dtype, const double *, uint64_t, uint64_t)
@@ -41,6 +54,12 @@ cdef extern from "csrc/fastinit.h" nogil:
     int fi_run(const fi_isa *, const fi_values *, const fi_plan *, int, fi_poll, void *)
     int fi_run_words(const fi_isa *, uint32_t *, size_t, uint64_t, uint64_t, uint64_t, int,
                      fi_poll, void *)
+    int fi_multiply(const fi_isa *, const fi_product *, char *, int, fi_poll, void *)
+    int fi_reflectors(fi_dtype, void *, int64_t, int64_t, int64_t, double *, int, fi_poll, void *)
+    int fi_cholesky(double *, int64_t, int64_t)
+    void fi_invert_upper(const double *, int64_t, double *, int64_t, int64_t)
+    int fi_scale(fi_dtype, const void *, int64_t, double, void *, int64_t, int64_t, int64_t, int, fi_poll, void *)
+    int fi_accumulate(fi_dtype, const void *, int64_t, double *, int64_t, int64_t, int64_t, int, fi_poll, void *)
     void fi_parallel_init()
     int fi_openmp_version()
     size_t fi_item_size(fi_dtype)
@@ -52,6 +71,7 @@ cdef extern from "csrc/fpenv.h" nogil:
     void fi_fpenv_restore(fi_fpenv)
 
 _DTYPES = {"float32": FI_FLOAT32, "float64": FI_FLOAT64, "float16": FI_FLOAT16, "bfloat16": FI_BFLOAT16}
+_UPDATES = {"set": FI_SET, "add": FI_ADD, "subtract": FI_SUBTRACT}
 _DISTRIBUTIONS = {"constant": FI_CONSTANT, "uniform": FI_UNIFORM, "normal": FI_NORMAL,
                   "truncated_normal": FI_TRUNCATED}
 
@@ -128,6 +148,12 @@ cdef int check_signals(void *context) noexcept with gil:
     return PyErr_CheckSignals()
 
 
+cdef fi_poll poll_here() noexcept:
+    if PyThread_get_thread_ident() == _main_thread:
+        return check_signals
+    return NULL
+
+
 cdef int finish(int stopped) except -1:
     """Raises what the signal handler raised, if one stopped the work."""
     return -1 if stopped else 0
@@ -153,9 +179,7 @@ def fill(Values values not None, cnp.ndarray out not None, uint64_t first_index,
         plan.axes[i].byte_step = byte_step
         plan.axes[i].table = NULL if positions is None else <const int64_t *>cnp.PyArray_DATA(positions)
         i += 1
-    cdef fi_poll poll = NULL
-    if PyThread_get_thread_ident() == _main_thread:
-        poll = check_signals
+    cdef fi_poll poll = poll_here()
     with nogil:
         stopped = fi_run(_isa, &values.values, &plan, threads, poll, NULL)
     finish(stopped)
@@ -166,9 +190,7 @@ def fill_words(cnp.ndarray out not None, uint64_t key, uint64_t low, uint64_t hi
     cdef uint32_t *data = <uint32_t *>cnp.PyArray_DATA(out)
     cdef size_t count = cnp.PyArray_SIZE(out)
     cdef int stopped
-    cdef fi_poll poll = NULL
-    if PyThread_get_thread_ident() == _main_thread:
-        poll = check_signals
+    cdef fi_poll poll = poll_here()
     with nogil:
         stopped = fi_run_words(_isa, data, count, key, low, high, threads, poll, NULL)
     finish(stopped)
@@ -187,6 +209,120 @@ def convert(Values values not None, cnp.ndarray words not None, cnp.ndarray out 
         raise SystemError("convert: out is too small")
     with nogil:
         _isa.convert(&values.values, data, blocks, to)
+
+
+# ---- matrices: two axes, float32 or float64; steps in whole elements --------------------------------------
+
+#: bytes of scratch that `multiply` needs for each thread
+SCRATCH = FI_SCRATCH
+
+
+cdef bint rows_contiguous(cnp.ndarray x):
+    return cnp.PyArray_STRIDE(x, 1) == cnp.PyArray_ITEMSIZE(x) or cnp.PyArray_DIM(x, 1) == 1
+
+
+cdef int64_t step(cnp.ndarray x, int axis):
+    return cnp.PyArray_STRIDE(x, axis) // cnp.PyArray_ITEMSIZE(x)
+
+
+def multiply(cnp.ndarray c not None, cnp.ndarray a not None, cnp.ndarray b not None, str update,
+             cnp.ndarray scratch not None, int threads):
+    """c = a @ b, c += a @ b or c -= a @ b ("set", "add", "subtract"); `c` contiguous along rows or columns.
+
+    Every element is summed in the same order, whatever the strides, threads and instruction set.
+    """
+    cdef fi_product p
+    cdef int stopped
+    if not rows_contiguous(c):
+        a, b, c = b.T, a.T, c.T
+    p.dtype = _DTYPES[c.dtype.name]
+    p.update = _UPDATES[update]
+    p.rows, p.depth, p.columns = c.shape[0], a.shape[1], c.shape[1]
+    p.a, p.b, p.c = <const char *>cnp.PyArray_DATA(a), <const char *>cnp.PyArray_DATA(b), <char *>cnp.PyArray_DATA(c)
+    p.a_row, p.a_depth, p.b_depth, p.b_column, p.c_row = step(a, 0), step(a, 1), step(b, 0), step(b, 1), step(c, 0)
+    if (not rows_contiguous(c) or (a.shape[0], b.shape[0], b.shape[1]) != (p.rows, p.depth, p.columns)
+            or a.dtype != c.dtype or b.dtype != c.dtype or scratch.nbytes < threads * FI_SCRATCH):
+        raise SystemError("multiply: operands do not fit")
+    cdef char *work = <char *>cnp.PyArray_DATA(scratch)
+    cdef fi_poll poll = poll_here()
+    with nogil:
+        stopped = fi_multiply(_isa, &p, work, threads, poll, NULL)
+    finish(stopped)
+
+
+def reflectors(cnp.ndarray v not None, int threads):
+    """Householder vectors in place of the columns of a C-order matrix; returns the factors of Q's columns."""
+    cdef cnp.ndarray signs = np.empty(v.shape[1], np.float64)
+    cdef fi_dtype dtype = _DTYPES[v.dtype.name]
+    cdef int64_t rows = v.shape[0], columns = v.shape[1], pitch = step(v, 0)
+    cdef void *data = cnp.PyArray_DATA(v)
+    cdef double *factors = <double *>cnp.PyArray_DATA(signs)
+    cdef int stopped
+    cdef fi_poll poll = poll_here()
+    if not rows_contiguous(v) or rows < columns:
+        raise SystemError("reflectors: v does not fit")
+    with nogil:
+        stopped = fi_reflectors(dtype, data, rows, columns, pitch, factors, threads, poll, NULL)
+    finish(stopped)
+    return signs
+
+
+def cholesky(cnp.ndarray a not None):
+    """The upper factor of a C-order float64 matrix in place; False if a pivot was not positive."""
+    if not rows_contiguous(a) or a.shape[0] != a.shape[1] or a.dtype != np.float64:
+        raise SystemError("cholesky: a does not fit")
+    cdef double *data = <double *>cnp.PyArray_DATA(a)
+    cdef int64_t n = a.shape[0], pitch = step(a, 0)
+    cdef int positive
+    with nogil:
+        positive = fi_cholesky(data, n, pitch)
+    return bool(positive)
+
+
+def invert_upper(cnp.ndarray r not None):
+    """The inverse of an upper triangular C-order float64 matrix."""
+    cdef cnp.ndarray inverse = np.empty((r.shape[0], r.shape[1]), np.float64)
+    if not rows_contiguous(r) or r.shape[0] != r.shape[1] or r.dtype != np.float64:
+        raise SystemError("invert_upper: r does not fit")
+    cdef double *data = <double *>cnp.PyArray_DATA(r)
+    cdef double *to = <double *>cnp.PyArray_DATA(inverse)
+    cdef int64_t n = r.shape[0], pitch = step(r, 0)
+    with nogil:
+        fi_invert_upper(data, pitch, to, n, n)
+    return inverse
+
+
+def scale(str dtype, cnp.ndarray q not None, double gain, cnp.ndarray out not None, int threads):
+    """out = gain * q, rounded once to `dtype`; rows contiguous in both, which may be the same."""
+    cdef fi_dtype kind = _DTYPES[dtype]
+    if (not rows_contiguous(q) or not rows_contiguous(out) or q.shape[0] != out.shape[0] or q.shape[1] != out.shape[1]
+            or cnp.PyArray_ITEMSIZE(out) != <int>fi_item_size(kind)
+            or q.dtype != (np.float64 if kind == FI_FLOAT64 else np.float32)):
+        raise SystemError("scale: arrays do not fit")
+    cdef const void *source = cnp.PyArray_DATA(q)
+    cdef void *to = cnp.PyArray_DATA(out)
+    cdef int64_t rows = q.shape[0], columns = q.shape[1], pitch = step(q, 0), to_pitch = step(out, 0)
+    cdef int stopped
+    cdef fi_poll poll = poll_here()
+    with nogil:
+        stopped = fi_scale(kind, source, pitch, gain, to, to_pitch, rows, columns, threads, poll, NULL)
+    finish(stopped)
+
+
+def accumulate(cnp.ndarray total not None, cnp.ndarray addend not None, int threads):
+    """total += addend in float64; rows contiguous in both."""
+    cdef fi_dtype dtype = _DTYPES[addend.dtype.name]
+    if (not rows_contiguous(total) or not rows_contiguous(addend) or total.shape[0] != addend.shape[0]
+            or total.shape[1] != addend.shape[1] or total.dtype != np.float64):
+        raise SystemError("accumulate: arrays do not fit")
+    cdef const void *source = cnp.PyArray_DATA(addend)
+    cdef double *to = <double *>cnp.PyArray_DATA(total)
+    cdef int64_t rows = total.shape[0], columns = total.shape[1], pitch = step(addend, 0), to_pitch = step(total, 0)
+    cdef int stopped
+    cdef fi_poll poll = poll_here()
+    with nogil:
+        stopped = fi_accumulate(dtype, source, pitch, to, to_pitch, rows, columns, threads, poll, NULL)
+    finish(stopped)
 
 
 cdef class DefaultFloatEnvironment:

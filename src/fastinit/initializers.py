@@ -42,6 +42,8 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "he_normal": {**_SCALING, "truncated": False, "negative_slope": 0.0},
     "lecun_uniform": _SCALING,
     "lecun_normal": {**_SCALING, "truncated": False},
+    "orthogonal": {"gain": 1.0, "in_axis": None, "out_axis": (-1,)},
+    "delta_orthogonal": {"gain": 1.0, "in_axis": (-2,), "out_axis": (-1,)},
 }
 _ALIASES = {
     "xavier_uniform": "glorot_uniform",
@@ -146,8 +148,9 @@ class Initializer:
         if self._name in ("uniform", "normal", "truncated_normal") and not tiny:
             _prepare(self._name, "float64", tuple(p.values()), self)
         gain = p.get("gain", 1.0)
-        if not math.isfinite(gain) or (gain < 0 and self._name != "eye"):
-            raise ValueError(f"{self._name}: gain must be finite and not negative, got {gain}")
+        signed = self._name == "eye" or "orthogonal" in self._name  # the others are standard deviations
+        if not math.isfinite(gain) or (gain < 0 and not signed):
+            raise ValueError(f"{self._name}: gain must be finite{'' if signed else ' and not negative'}, got {gain}")
         if self._name == "variance_scaling" and not 0 <= p["scale"] < math.inf:
             raise ValueError(f"variance_scaling: scale must be finite and not negative, got {p['scale']}")
         if not math.isfinite(p.get("negative_slope", 0.0)):
@@ -222,6 +225,8 @@ def _cached_by_repr(name: str, items: tuple[tuple[str, Any], ...], _: str) -> In
 def _checked(key: str, value: Any) -> Any:
     """One parameter in its canonical type."""
     if key in _AXES:
+        if value is None and key == "in_axis":  # all axes that are not out_axis
+            return None
         axes = value if isinstance(value, (tuple, list)) else (value,)
         return tuple(_integer(key, axis) for axis in axes)
     if key in ("fan_in", "fan_out"):
@@ -310,6 +315,20 @@ def resolve_axes(shape: tuple[int, ...], axes: tuple[int, ...], key: str) -> tup
     return tuple(axis % len(shape) for axis in axes)
 
 
+def resolved_parameters(initializer: Initializer, shape: tuple[int, ...]) -> dict[str, Any]:
+    """All parameters for a tensor of that shape: axes counted from 0, those of `orthogonal` spelled out.
+
+    Axes that the shape does not have stay as they are: with fans given, they do not matter.
+    """
+    p = initializer.parameters
+    for key in _AXES:
+        if p.get(key) is not None and all(-len(shape) <= axis < len(shape) for axis in p[key]):
+            p[key] = resolve_axes(shape, p[key], key)
+    if initializer.name == "orthogonal":
+        p["in_axis"] = tuple(axis for axis in range(len(shape)) if axis not in p["out_axis"])
+    return p
+
+
 def _fan(shape: tuple[int, ...], mode: str, p: Mapping[str, Any]) -> float:
     """The fan of `mode`; overrides first, so that they also serve shapes without those axes."""
     fan_in, fan_out = p["fan_in"], p["fan_out"]
@@ -360,6 +379,8 @@ def _distribution(name: str, p: dict[str, Any], shape: tuple[int, ...]) -> Distr
         size = shape[0] * shape[1]
         density = min(shape) / size if size else 0.0
         return Distribution("eye", (p["gain"],), p["gain"] * math.sqrt(density * (1 - density)))
+    if name in ("orthogonal", "delta_orthogonal"):
+        return _orthogonal(name, p, shape)
     if name == "uniform":
         return Distribution("uniform", (p["low"], p["high"]), (p["high"] / 2 - p["low"] / 2) / math.sqrt(3.0))
     if name == "normal":
@@ -378,6 +399,29 @@ def _distribution(name: str, p: dict[str, Any], shape: tuple[int, ...]) -> Distr
         slope = p["negative_slope"]
         return _scaled(shape, 2.0 / (1.0 + slope * slope), "fan_in", kind, p)
     return _scaled(shape, 1.0, "fan_in", kind, p)
+
+
+def _orthogonal(name: str, p: dict[str, Any], shape: tuple[int, ...]) -> Distribution:
+    """ValueError for axes that leave no matrix."""
+    if name == "orthogonal" and len(shape) < 2:
+        raise ValueError(f"orthogonal needs two axes or more, got shape {shape}")
+    columns = resolve_axes(shape, p["out_axis"], "out_axis")
+    rows = resolve_axes(shape, p["in_axis"], "in_axis") if p["in_axis"] is not None else ()
+    if len({*rows, *columns}) < len(rows) + len(columns):
+        raise ValueError(f"{name}: in_axis and out_axis share an axis of shape {shape}")
+    others = [axis for axis in range(len(shape)) if axis not in columns]
+    if not columns or not others:
+        raise ValueError(f"{name}: out_axis={p['out_axis']} leaves no matrix of shape {shape}")
+    n, size = math.prod(shape[axis] for axis in columns), math.prod(shape)
+    if name == "orthogonal":
+        longer = max(n, size // n if n else 0)
+        return Distribution("orthogonal", (p["gain"],), abs(p["gain"]) / math.sqrt(longer) if size else 0.0)
+    m = math.prod(shape[axis] for axis in rows)
+    if not rows or len(rows) + len(columns) == len(shape):
+        raise ValueError(f"delta_orthogonal needs in, out and spatial axes, got shape {shape}; see orthogonal")
+    if m > n:
+        raise ValueError(f"delta_orthogonal needs in <= out channels, got {m} and {n}")
+    return Distribution("orthogonal", (p["gain"],), abs(p["gain"]) * math.sqrt(m / size) if size else 0.0)
 
 
 def truncated_std(lower: float, upper: float) -> float:
@@ -417,6 +461,12 @@ def _gauss_legendre() -> tuple[list[float], list[float]]:
 def prepare(initializer: Initializer, shape: tuple[int, ...], dtype: str, key: int, stream: int) -> _kernels.Values:
     """The kernels' form of a tensor's values; ValueError where the dtype cannot hold the parameters."""
     kind, parameters, _ = distribution(initializer, shape)
+    if kind == "orthogonal":  # the Gaussian that it is made of, and the gain in its own dtype
+        gain = parameters[0]
+        _prepare("constant", dtype, (gain,), initializer)
+        if gain != 0 and dtype != "float64" and _kernels.Values("constant", "float32", (gain,), 0, 0).bounds[0] == 0:
+            raise ValueError(f"{initializer.name}: gain={gain} vanishes in float32")
+        return _prepare("normal", "float64" if dtype == "float64" else "float32", (0.0, 1.0), initializer, key, stream)
     if "normal" in kind and 0 < parameters[1] <= _FLUSHED.get(dtype, 0.0):
         warnings.warn(
             f"{initializer.name}: {dtype} flushes std={parameters[1]} to zero: most values will be the mean, rounded",

@@ -169,6 +169,15 @@ def kernel_axes(
     return out, first, found
 
 
+def with_every_axis(region: Region, array: np.ndarray) -> np.ndarray:
+    """A view of the region's array with an axis for each of the tensor's, in order, and no new ones."""
+    view = array[(*(0 if axis is None else slice(None) for axis in region.axes), ...)]  # with an Ellipsis a view
+    for axis in range(len(region.ranges)):
+        if axis not in region.axes:
+            view = np.expand_dims(view, axis)
+    return view
+
+
 def diagonal(region: Region) -> tuple[slice, slice] | None:
     """The elements of a region of a matrix that lie on its diagonal: slices of the region's rows and columns.
 

@@ -11,11 +11,14 @@ import numpy as np
 
 from . import _kernels, plan
 from .arrays import allocate, as_output, check_shape, dtype_name, numpy_dtype
-from .initializers import Initializer, distribution, init, prepare, resolve_axes, to_json
+from .initializers import Initializer, distribution, init, prepare, resolved_parameters, to_json
+from .orthogonal import DeltaOrthogonal, Numbers, Orthogonal
+from .progress import Report, advancing, check_report
 from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, hashed
 from .threads import resolve_threads
 
-_AXES = ("in_axis", "out_axis", "batch_axis")
+#: How far an element of a unit vector may lie beyond 1 by rounding, generously.
+ORTHOGONAL_SLACK = 2.0**-14
 
 
 class Part:
@@ -81,11 +84,15 @@ class Part:
     @property
     def bounds(self) -> tuple[float, float]:
         """Closed interval, exact in the dtype, that no value leaves."""
-        kind, _parameters, _ = self._recipe._distribution()
+        kind, parameters, _ = self._recipe._distribution()
+        if kind == "orthogonal":  # an element of a unit vector, to within the rounding of its norm
+            largest = abs(parameters[0]) * (1 + ORTHOGONAL_SLACK)
+            least, greatest = _kernels.Values("constant", self._recipe._dtype, (largest,), 0, 0).bounds
+            return -greatest, greatest
         least, greatest = self._recipe._values.bounds
         return (min(0.0, least), max(0.0, greatest)) if kind == "eye" else (least, greatest)
 
-    def fill(self, out: Any, index: Any = ..., *, threads: int | None = None) -> Any:
+    def fill(self, out: Any, index: Any = ..., *, threads: int | None = None, progress: Report = None) -> Any:
         """Fill `out` with the values, or with those of a region.
 
         Parameters
@@ -96,6 +103,9 @@ class Part:
             NumPy basic index of a region, such as ``np.s_[lo:hi, 128:256]``; everything unless given.
         threads : int, optional
             At most this many threads. Values do not depend on it.
+        progress : bool or callable, optional
+            True for a bar (needs tqdm), or a function of (done, total), called now and then: orthogonal matrices can
+            take a while. Whatever else is filled is reported once, when it is done.
 
         Returns
         -------
@@ -106,9 +116,13 @@ class Part:
         ------
         TypeError, ValueError, IndexError
             Before a byte is written.
+
+        Notes
+        -----
+        What stops a fill on its way, such as Ctrl-C, carries a note that the buffer is incomplete.
         """
         region = self._region if index is ... else plan.select(self._region, index)
-        self._recipe._write(region, out, threads)
+        self._recipe._write(region, out, threads, progress)
         return out
 
     def part(self, index: Any) -> Part:
@@ -148,6 +162,11 @@ class Part:
             result = out
             check_same_shape(array.shape, shape)
         threads = resolve_threads(threads)
+        if rows.ndim > 1 and self._recipe._is_orthogonal:  # its elements are made together
+            flat = allocate((rows.size, *self.shape[1:]), self._recipe._dtype)
+            self._recipe._write_rows(self._region, rows.ravel(), flat, threads)
+            array[...] = flat.reshape(shape)
+            return result
         for position in np.ndindex(rows.shape[:-1]):
             # leading axes of `indices` one by one; a single index as a list of one
             last_rows, last_out = (rows[position], array[position]) if rows.ndim else (rows[None], array[None])
@@ -227,7 +246,7 @@ class Recipe(Part):
     True
     """
 
-    __slots__ = ("_canonical_json", "_dtype", "_initializer", "_name", "_seed", "_shape", "_values")
+    __slots__ = ("_canonical_json", "_dtype", "_initializer", "_matrix", "_name", "_seed", "_shape", "_values")
 
     def __init__(
         self,
@@ -247,6 +266,7 @@ class Recipe(Part):
         self._region = plan.whole(self._shape)
         self._values = prepare(self._initializer, self._shape, self._dtype, *hashed(self._seed, self._name))
         self._canonical_json: str | None = None
+        self._matrix: Orthogonal | DeltaOrthogonal | None = None
 
     @property
     def _recipe(self) -> Recipe:  # type: ignore[override]
@@ -283,11 +303,7 @@ class Recipe(Part):
             "dtype": self._dtype,
             "init": self._initializer.name,
         }
-        for key, value in self._initializer.parameters.items():
-            if key in _AXES and all(-len(self._shape) <= axis < len(self._shape) for axis in value):
-                value = resolve_axes(self._shape, value, key)
-            d[key] = to_json(value)
-        return d
+        return d | {key: to_json(value) for key, value in resolved_parameters(self._initializer, self._shape).items()}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Recipe:
@@ -323,15 +339,32 @@ class Recipe(Part):
         except TypeError as error:
             raise ValueError(str(error)) from None
 
+    @property
+    def _is_orthogonal(self) -> bool:
+        return self._initializer.name in ("orthogonal", "delta_orthogonal")
+
+    def _orthogonal(self) -> Orthogonal | DeltaOrthogonal:
+        """What makes an orthogonal tensor; kept, because it may keep a factor."""
+        if self._matrix is None:
+            p = resolved_parameters(self._initializer, self._shape)
+            if self._initializer.name == "orthogonal":
+                self._matrix = Orthogonal(self._values, self._dtype, self._shape, p["out_axis"], p["gain"])
+            else:
+                self._matrix = DeltaOrthogonal(
+                    self._values, self._dtype, self._shape, p["in_axis"], p["out_axis"], p["gain"]
+                )
+        return self._matrix
+
     def _distribution(self) -> Any:
         return distribution(self._initializer, self._shape)
 
     # ---- the one way to the kernels ----------------------------------------------------------------
 
-    def _write(self, region: plan.Region, out: Any, threads: int | None) -> None:
+    def _write(self, region: plan.Region, out: Any, threads: int | None, progress: Report = None) -> None:
         array, _ = as_output(out, self._dtype)
         check_same_shape(array.shape, region.shape)
-        self._fill(region, array, None, resolve_threads(threads))
+        check_report(progress)
+        self._fill(region, array, None, resolve_threads(threads), progress)
 
     def _write_rows(self, region: plan.Region, rows: np.ndarray, array: np.ndarray, threads: int) -> None:
         if self._initializer.name == "eye":  # rows of the identity: each its own region
@@ -340,13 +373,33 @@ class Recipe(Part):
         else:
             self._fill(region, array, np.ascontiguousarray(rows), threads)
 
-    def _fill(self, region: plan.Region, array: np.ndarray, rows: np.ndarray | None, threads: int) -> None:
-        """`array` is what `as_output` or `allocate` returned, of the region's shape."""
+    def _fill(
+        self,
+        region: plan.Region,
+        array: np.ndarray,
+        rows: np.ndarray | None,
+        threads: int,
+        progress: Report = None,
+    ) -> None:
+        """`array` is what `as_output` or `allocate` returned, of the region's shape; all else has been checked."""
         if array.size == 0:
             return
-        if self._initializer.name == "eye":
-            _fill_eye(self, region, array, threads)
-            return
+        try:
+            if self._is_orthogonal:
+                _fill_orthogonal(self, region, array, rows, threads, progress)
+                return
+            if self._initializer.name == "eye":
+                _fill_eye(self, region, array, threads)
+            else:
+                self._fill_drawn(region, array, rows, threads)
+            if progress:
+                with advancing(progress, array.size, self._name) as advance:
+                    advance(array.size)
+        except BaseException as error:
+            error.add_note("fastinit: stopped before the end; the buffer is incomplete")
+            raise
+
+    def _fill_drawn(self, region: plan.Region, array: np.ndarray, rows: np.ndarray | None, threads: int) -> None:
         if region is self._region and rows is None and array.flags.c_contiguous:  # what small fills are
             axes: Sequence[_kernels.Axis] = [(array.size, 1, array.itemsize, None)]
             _kernels.fill(self._values, array, 0, axes, threads)
@@ -382,19 +435,36 @@ def check_same_shape(got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         raise ValueError(f"out has shape {got}, but the region has shape {wanted}")
 
 
-def _fill_eye(r: Recipe, region: plan.Region, array: np.ndarray, threads: int) -> None:
-    """Zeros, then the gain where the region's rows and columns are equal."""
+def _fill_orthogonal(
+    r: Recipe, region: plan.Region, array: np.ndarray, rows: np.ndarray | None, threads: int, progress: Report
+) -> None:
+    """The positions of the region along every axis of the tensor; what is around a delta's centre first."""
+    positions: list[Numbers] = list(region.ranges)
+    if rows is not None and region.axes[0] is None:  # rows of a new axis: all are the same
+        _fill_orthogonal(r, region, array[:1], None, threads, progress)
+        array[1:] = array[:1]
+        return
+    if rows is not None:
+        axis = region.axes[0]
+        positions[axis] = np.asarray(positions[axis])[rows]
+    if r._initializer.name == "delta_orthogonal":
+        _fill_zeros(r, region, array, threads)
+    matrix = r._orthogonal()
+    with advancing(progress, matrix.cost(positions), r._name) as advance:
+        matrix.fill(positions, plan.with_every_axis(region, array), threads, advance)
+
+
+def _fill_zeros(r: Recipe, region: plan.Region, array: np.ndarray, threads: int) -> None:
     zeros = _kernels.Values("constant", r._dtype, (0.0,), 0, 0)
     out, first, axes = plan.kernel_axes(region, r._shape, array)
     _kernels.fill(zeros, out, first, axes, threads)
+
+
+def _fill_eye(r: Recipe, region: plan.Region, array: np.ndarray, threads: int) -> None:
+    """Zeros, then the gain where the region's rows and columns are equal."""
+    _fill_zeros(r, region, array, threads)
     found = plan.diagonal(region)
     if found is None:
         return
-    # the region with both axes there, in order, and no new ones
-    kept = tuple(0 if axis is None else slice(None) for axis in region.axes)
-    matrix = array[(*kept, ...)]  # with an Ellipsis a view, even of no axes
-    for axis in (0, 1):
-        if axis not in region.axes:
-            matrix = np.expand_dims(matrix, axis)
-    on_diagonal = np.einsum("ii->i", matrix[found])
+    on_diagonal = np.einsum("ii->i", plan.with_every_axis(region, array)[found])
     _kernels.fill(r._values, on_diagonal, 0, [(on_diagonal.size, 1, on_diagonal.strides[0], None)], threads)

@@ -80,6 +80,25 @@ typedef struct {
     fi_axis axes[FI_MAX_AXES];
 } fi_plan;
 
+typedef enum { FI_SET, FI_ADD, FI_SUBTRACT } fi_update;
+
+/* C = A B, C += A B or C -= A B in float32 or float64; A is rows x depth, B depth x columns. Steps are in elements;
+ * neighbours in a row of C are neighbours in memory. Each element is the sum of its terms in the order that
+ * docs/stream.md gives: blocks of FI_DEPTH. */
+typedef struct {
+    fi_dtype dtype;
+    fi_update update;
+    int64_t rows, columns, depth;
+    const char *a, *b;
+    char *c;
+    int64_t a_row, a_depth, b_depth, b_column, c_row;
+} fi_product;
+
+#define FI_DEPTH 256
+#define FI_PITCH (FI_DEPTH + 16)            /* of a row of A in scratch: not a power of two, which would share cache sets */
+#define FI_SCRATCH_A (2048 * FI_PITCH)      /* 512 rows in float32, 256 in float64 */
+#define FI_SCRATCH (FI_SCRATCH_A + 3 * 64 * FI_DEPTH) /* bytes that each thread needs */
+
 /* One instruction set's kernels. */
 typedef struct {
     const char *name;
@@ -91,6 +110,8 @@ typedef struct {
     void (*words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high);
     /* The elements that `blocks` blocks of given words stand for; not for constants. */
     void (*convert)(const fi_values *values, const uint32_t *words, size_t blocks, void *out);
+    /* A product of at most FI_SCRATCH_A / FI_PITCH bytes of rows; scratch has FI_SCRATCH bytes, aligned. */
+    void (*multiply)(const fi_product *product, char *scratch);
 } fi_isa;
 
 #define FI_GATHER 512
@@ -114,6 +135,29 @@ int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int 
 /* The same for raw words. */
 int fi_run_words(const fi_isa *isa, uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high, int threads,
                  fi_poll poll, void *context);
+
+/* The product, on up to `threads` threads; scratch has FI_SCRATCH bytes for each. */
+int fi_multiply(const fi_isa *isa, const fi_product *product, char *scratch, int threads, fi_poll poll, void *context);
+
+/* Columns of normals to Householder vectors, in place: float32 or float64, rows x columns <= rows, `pitch` elements from
+ * row to row. Column k becomes v of its entries from k on, 0 above; signs[k] is the factor of column k of Q. */
+int fi_reflectors(fi_dtype dtype, void *v, int64_t rows, int64_t columns, int64_t pitch, double *signs, int threads,
+                  fi_poll poll, void *context);
+
+/* The upper factor R of A = R'R in place, n x n, 0 below; 0 if a pivot was not positive. */
+int fi_cholesky(double *a, int64_t n, int64_t pitch);
+
+/* The inverse of an upper triangular matrix. */
+void fi_invert_upper(const double *r, int64_t r_pitch, double *inverse, int64_t pitch, int64_t n);
+
+/* rows x columns elements of `in`, times gain and rounded once to `dtype`, to `out`; pitches in elements. `in` is float32,
+ * float64 for that dtype; out may be in. */
+int fi_scale(fi_dtype dtype, const void *in, int64_t in_pitch, double gain, void *out, int64_t out_pitch, int64_t rows,
+             int64_t columns, int threads, fi_poll poll, void *context);
+
+/* sum += addend, float32 or float64, in float64. */
+int fi_accumulate(fi_dtype dtype, const void *addend, int64_t addend_pitch, double *sum, int64_t sum_pitch, int64_t rows,
+                  int64_t columns, int threads, fi_poll poll, void *context);
 
 /* Remembers the process, so that children forked from it stay on one thread. Call once at load. */
 void fi_parallel_init(void);

@@ -7,6 +7,7 @@
 
 #define LANES 8
 #define GROUPS 6 /* vector pairs of Philox in flight: what 16 registers hold */
+#define TILE_ROWS 4 /* of the matrix product, by three vectors each: what 16 registers hold */
 
 typedef __m256i u32v;
 typedef __m256i u64v;
@@ -72,6 +73,8 @@ LANE f32v f32_set(float x) { return _mm256_set1_ps(x); }
 LANE f32v f32_of_bits(u32v x) { return _mm256_castsi256_ps(x); }
 LANE u32v f32_bits(f32v x) { return _mm256_castps_si256(x); }
 LANE f32v f32_of_i32(u32v x) { return _mm256_cvtepi32_ps(x); }
+LANE f32v f32_load(const float *p) { return _mm256_loadu_ps(p); }
+LANE void f32_store(float *p, f32v x) { _mm256_storeu_ps(p, x); }
 LANE f32v f32_add(f32v a, f32v b) { return _mm256_add_ps(a, b); }
 LANE f32v f32_sub(f32v a, f32v b) { return _mm256_sub_ps(a, b); }
 LANE f32v f32_mul(f32v a, f32v b) { return _mm256_mul_ps(a, b); }
@@ -84,6 +87,8 @@ LANE f32v f32_select(m32 m, f32v yes, f32v no) { return _mm256_blendv_ps(no, yes
 LANE f64v f64_set(double x) { return _mm256_set1_pd(x); }
 LANE f64v f64_of_bits(u64v x) { return _mm256_castsi256_pd(x); }
 LANE u64v f64_bits(f64v x) { return _mm256_castpd_si256(x); }
+LANE f64v f64_load(const double *p) { return _mm256_loadu_pd(p); }
+LANE void f64_store(double *p, f64v x) { _mm256_storeu_pd(p, x); }
 LANE f64v f64_add(f64v a, f64v b) { return _mm256_add_pd(a, b); }
 LANE f64v f64_sub(f64v a, f64v b) { return _mm256_sub_pd(a, b); }
 LANE f64v f64_mul(f64v a, f64v b) { return _mm256_mul_pd(a, b); }

@@ -11,6 +11,7 @@
 
 #define LANES 4
 #define GROUPS 2
+#define TILE_ROWS 4
 
 typedef struct {
     uint32_t lane[4];
@@ -78,6 +79,8 @@ LANE f32v f32_set(float x) { MAP4(f32v, x); }
 LANE f32v f32_of_bits(u32v x) { MAP4(f32v, fi_float_of_bits(x.lane[i])); }
 LANE u32v f32_bits(f32v x) { MAP4(u32v, fi_bits_of_float(x.lane[i])); }
 LANE f32v f32_of_i32(u32v x) { MAP4(f32v, (float)(int32_t)x.lane[i]); }
+LANE f32v f32_load(const float *p) { MAP4(f32v, p[i]); }
+LANE void f32_store(float *p, f32v x) { memcpy(p, x.lane, sizeof x.lane); }
 LANE f32v f32_add(f32v a, f32v b) { MAP4(f32v, a.lane[i] + b.lane[i]); }
 LANE f32v f32_sub(f32v a, f32v b) { MAP4(f32v, a.lane[i] - b.lane[i]); }
 LANE f32v f32_mul(f32v a, f32v b) { MAP4(f32v, a.lane[i] * b.lane[i]); }
@@ -91,6 +94,8 @@ LANE f64v f64_set(double x) { MAP2(f64v, x); }
 LANE f64v f64_of_bits(u64v x) { MAP2(f64v, fi_double_of_bits(x.lane[i])); }
 LANE u64v f64_bits(f64v x) { MAP2(u64v, fi_bits_of_double(x.lane[i])); }
 LANE f64v f64_of_u53(u64v x) { MAP2(f64v, (double)x.lane[i]); }
+LANE f64v f64_load(const double *p) { MAP2(f64v, p[i]); }
+LANE void f64_store(double *p, f64v x) { memcpy(p, x.lane, sizeof x.lane); }
 LANE f64v f64_add(f64v a, f64v b) { MAP2(f64v, a.lane[i] + b.lane[i]); }
 LANE f64v f64_sub(f64v a, f64v b) { MAP2(f64v, a.lane[i] - b.lane[i]); }
 LANE f64v f64_mul(f64v a, f64v b) { MAP2(f64v, a.lane[i] * b.lane[i]); }

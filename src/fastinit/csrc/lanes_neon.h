@@ -7,6 +7,7 @@
 
 #define LANES 4
 #define GROUPS 4
+#define TILE_ROWS 8
 
 typedef uint32x4_t u32v;
 typedef uint64x2_t u64v;
@@ -51,6 +52,8 @@ LANE f32v f32_set(float x) { return vdupq_n_f32(x); }
 LANE f32v f32_of_bits(u32v x) { return vreinterpretq_f32_u32(x); }
 LANE u32v f32_bits(f32v x) { return vreinterpretq_u32_f32(x); }
 LANE f32v f32_of_i32(u32v x) { return vcvtq_f32_s32(vreinterpretq_s32_u32(x)); }
+LANE f32v f32_load(const float *p) { return vld1q_f32(p); }
+LANE void f32_store(float *p, f32v x) { vst1q_f32(p, x); }
 LANE f32v f32_add(f32v a, f32v b) { return vaddq_f32(a, b); }
 LANE f32v f32_sub(f32v a, f32v b) { return vsubq_f32(a, b); }
 LANE f32v f32_mul(f32v a, f32v b) { return vmulq_f32(a, b); }
@@ -64,6 +67,8 @@ LANE f64v f64_set(double x) { return vdupq_n_f64(x); }
 LANE f64v f64_of_bits(u64v x) { return vreinterpretq_f64_u64(x); }
 LANE u64v f64_bits(f64v x) { return vreinterpretq_u64_f64(x); }
 LANE f64v f64_of_u53(u64v x) { return vcvtq_f64_u64(x); }
+LANE f64v f64_load(const double *p) { return vld1q_f64(p); }
+LANE void f64_store(double *p, f64v x) { vst1q_f64(p, x); }
 LANE f64v f64_add(f64v a, f64v b) { return vaddq_f64(a, b); }
 LANE f64v f64_sub(f64v a, f64v b) { return vsubq_f64(a, b); }
 LANE f64v f64_mul(f64v a, f64v b) { return vmulq_f64(a, b); }

@@ -30,6 +30,25 @@
 #include "inverse_normal.h"
 #include "transforms.h"
 
+#define TILE_VECTORS 3
+#define REAL float
+#define VECTOR f32v
+#define WIDTH LANES
+#define OP(name) f32_##name
+#define SUFFIX f32
+#include "product.h"
+#undef REAL
+#undef VECTOR
+#undef WIDTH
+#undef OP
+#undef SUFFIX
+#define REAL double
+#define VECTOR f64v
+#define WIDTH (LANES / 2)
+#define OP(name) f64_##name
+#define SUFFIX f64
+#include "product.h"
+
 /* Words in flight: 8 KiB, so that they and the lines being written stay in L1. */
 #define BUFFER_PAIRS (2048 / PAIR / GROUPS * GROUPS)
 #define BUFFER_WORDS ((BUFFER_PAIRS + GROUPS) * PAIR)
@@ -227,4 +246,11 @@ static void FN(convert)(const fi_values *values, const uint32_t *words, size_t b
     }
 }
 
-const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(gather), FN(words), FN(convert)};
+static void FN(multiply)(const fi_product *p, char *scratch) {
+    if (p->dtype == FI_FLOAT64)
+        FN(multiply_f64)(p, scratch);
+    else
+        FN(multiply_f32)(p, scratch);
+}
+
+const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(gather), FN(words), FN(convert), FN(multiply)};

@@ -1,0 +1,245 @@
+/* matrix.c - what orthogonal matrices are made of: products cut into tiles, reflectors, triangular factors.
+ *
+ * All from + - * / sqrt, each rounded once; every sum in the order that docs/stream.md gives. */
+#include <math.h>
+#include <string.h>
+
+#include "fastinit.h"
+#include "fpenv.h"
+#include "parallel.h"
+#include "round.h"
+
+/* A product's tile: multiples of every TILE_ROWS and of every TILE_COLUMNS, and the terms done before the next look at the
+ * clock. Measured: benchmarks/README.md, "Orthogonal". */
+#define MOST_COLUMNS 1008
+#define LEAST_ROWS 64
+#define LEAST_COLUMNS 96
+#define SLAB (4 * FI_DEPTH)
+#define TILES_A_THREAD 4
+#define PER_ELEMENT 16 /* terms of a product that cost what an element of a fill costs */
+#define REFLECTORS 16  /* in a tile: a cache line of float32 */
+#define ROWS 64        /* in a tile of an elementwise operation */
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* ---- product ------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    const fi_isa *isa;
+    fi_product product; /* of one slab */
+    int64_t tile_rows, tile_columns, across;
+    char *scratch;
+} product_job;
+
+static void do_product_tile(const void *context, uint64_t tile, int thread) {
+    const product_job *j = context;
+    const int64_t size = (int64_t)fi_item_size(j->product.dtype);
+    const int64_t row = (int64_t)tile / j->across * j->tile_rows, column = (int64_t)tile % j->across * j->tile_columns;
+    fi_product p = j->product;
+    p.rows = least(p.rows - row, j->tile_rows);
+    p.columns = least(p.columns - column, j->tile_columns);
+    p.a += row * p.a_row * size;
+    p.b += column * p.b_column * size;
+    p.c += (row * p.c_row + column) * size;
+    j->isa->multiply(&p, j->scratch + (int64_t)thread * FI_SCRATCH);
+}
+
+int fi_multiply(const fi_isa *isa, const fi_product *product, char *scratch, int threads, fi_poll poll, void *context) {
+    const int64_t size = (int64_t)fi_item_size(product->dtype), depth = product->depth;
+    if (product->rows == 0 || product->columns == 0)
+        return 0;
+    product_job j = {.isa = isa,
+                     .product = *product,
+                     .tile_rows = FI_SCRATCH_A / FI_PITCH / size,
+                     .tile_columns = MOST_COLUMNS,
+                     .scratch = scratch};
+    int64_t down;
+    for (;;) {
+        down = ceil_div(product->rows, j.tile_rows);
+        j.across = ceil_div(product->columns, j.tile_columns);
+        const int64_t rows = least(j.tile_rows, product->rows), columns = least(j.tile_columns, product->columns);
+        if (down * j.across >= TILES_A_THREAD * threads || threads == 1)
+            break;
+        if (rows >= columns && j.tile_rows > LEAST_ROWS)
+            j.tile_rows /= 2;
+        else if (columns > LEAST_COLUMNS)
+            j.tile_columns = j.tile_columns / 2 / 48 * 48;
+        else if (j.tile_rows > LEAST_ROWS)
+            j.tile_rows /= 2;
+        else
+            break;
+    }
+    /* as even as whole tiles of C allow */
+    j.tile_rows = ceil_div(ceil_div(product->rows, down), 8) * 8;
+    j.tile_columns = ceil_div(ceil_div(product->columns, j.across), 48) * 48;
+    for (int64_t first = 0; first == 0 || first < depth; first += SLAB) {
+        fi_product *p = &j.product;
+        p->depth = least(depth - first, SLAB);
+        p->a = product->a + first * product->a_depth * size;
+        p->b = product->b + first * product->b_depth * size;
+        p->update = first && product->update == FI_SET ? FI_ADD : product->update;
+        const uint64_t terms = (uint64_t)p->rows * (uint64_t)p->columns * (uint64_t)p->depth;
+        const int stopped = fi_parallel(do_product_tile, &j, (uint64_t)(down * j.across), terms / PER_ELEMENT, threads,
+                                        poll, context);
+        if (stopped)
+            return stopped;
+    }
+    return 0;
+}
+
+/* ---- reflectors --------------------------------------------------------------------------------------- */
+
+typedef struct {
+    fi_dtype dtype;
+    void *v;
+    int64_t rows, columns, pitch;
+    double *signs;
+} reflector_job;
+
+/* v = x + s |x| e_0 for `columns` columns at once; the squares are summed in float64, row after row. */
+#define DEFINE_REFLECTORS(name, real)                                                                                  \
+    static void name(real *v, int64_t rows, int64_t columns, int64_t pitch, int64_t top, double *signs) {              \
+        double squares[REFLECTORS] = {0};                                                                              \
+        for (int64_t k = 0; k < columns; k++)                                                                          \
+            for (int64_t i = 0; i < top + k; i++)                                                                      \
+                v[i * pitch + k] = 0;                                                                                  \
+        if (columns == REFLECTORS)                                                                                     \
+            for (int64_t i = top; i < rows; i++)                                                                       \
+                for (int64_t k = 0; k < REFLECTORS; k++)                                                               \
+                    squares[k] += (double)v[i * pitch + k] * (double)v[i * pitch + k];                                 \
+        else                                                                                                           \
+            for (int64_t i = top; i < rows; i++)                                                                       \
+                for (int64_t k = 0; k < columns; k++)                                                                  \
+                    squares[k] += (double)v[i * pitch + k] * (double)v[i * pitch + k];                                 \
+        for (int64_t k = 0; k < columns; k++) {                                                                        \
+            real *x0 = &v[(top + k) * pitch + k];                                                                      \
+            const double norm = sqrt(squares[k]);                                                                      \
+            signs[k] = norm > 0 && *x0 >= 0 ? -1 : 1;                                                                  \
+            *x0 = (real)((double)*x0 - signs[k] * norm);                                                               \
+        }                                                                                                              \
+    }
+DEFINE_REFLECTORS(reflectors_f32, float)
+DEFINE_REFLECTORS(reflectors_f64, double)
+
+static void do_reflector_tile(const void *context, uint64_t tile, int thread) {
+    const reflector_job *j = context;
+    const int64_t first = (int64_t)tile * REFLECTORS, columns = least(j->columns - first, REFLECTORS);
+    (void)thread;
+    if (j->dtype == FI_FLOAT64)
+        reflectors_f64((double *)j->v + first, j->rows, columns, j->pitch, first, j->signs + first);
+    else
+        reflectors_f32((float *)j->v + first, j->rows, columns, j->pitch, first, j->signs + first);
+}
+
+int fi_reflectors(fi_dtype dtype, void *v, int64_t rows, int64_t columns, int64_t pitch, double *signs, int threads,
+                  fi_poll poll, void *context) {
+    const reflector_job j = {dtype, v, rows, columns, pitch, signs};
+    return fi_parallel(do_reflector_tile, &j, (uint64_t)ceil_div(columns, REFLECTORS), (uint64_t)(rows * columns),
+                       threads, poll, context);
+}
+
+/* ---- triangular factors ------------------------------------------------------------------------------- */
+
+int fi_cholesky(double *a, int64_t n, int64_t pitch) {
+    const fi_fpenv saved = fi_fpenv_default();
+    int positive = 1;
+    for (int64_t k = 0; k < n; k++) {
+        double *row = a + k * pitch;
+        for (int64_t j = 0; j < k; j++)
+            row[j] = 0;
+        positive &= row[k] > 0;
+        row[k] = sqrt(row[k]);
+        for (int64_t j = k + 1; j < n; j++)
+            row[j] /= row[k];
+        for (int64_t i = k + 1; i < n; i++)
+            for (int64_t j = i; j < n; j++)
+                a[i * pitch + j] -= row[i] * row[j];
+    }
+    fi_fpenv_restore(saved);
+    return positive;
+}
+
+void fi_invert_upper(const double *r, int64_t r_pitch, double *inverse, int64_t pitch, int64_t n) {
+    const fi_fpenv saved = fi_fpenv_default();
+    for (int64_t i = n - 1; i >= 0; i--) {
+        const double *factors = r + i * r_pitch;
+        double *sum = inverse + i * pitch;
+        for (int64_t j = 0; j < n; j++)
+            sum[j] = 0;
+        for (int64_t k = i + 1; k < n; k++)
+            for (int64_t j = k; j < n; j++)
+                sum[j] += factors[k] * inverse[k * pitch + j];
+        for (int64_t j = i + 1; j < n; j++)
+            sum[j] = -sum[j] / factors[i];
+        sum[i] = 1 / factors[i];
+    }
+    fi_fpenv_restore(saved);
+}
+
+/* ---- elementwise -------------------------------------------------------------------------------------- */
+
+typedef struct {
+    fi_dtype dtype;
+    const void *in;
+    int64_t in_pitch;
+    double gain;
+    void *out;
+    int64_t out_pitch, rows, columns;
+} rows_job;
+
+static void do_scale_tile(const void *context, uint64_t tile, int thread) {
+    const rows_job *j = context;
+    const int64_t end = least(j->rows, ((int64_t)tile + 1) * ROWS), n = j->columns;
+    const float gain = (float)j->gain;
+    (void)thread;
+    for (int64_t row = (int64_t)tile * ROWS; row < end; row++) {
+        const float *in = (const float *)j->in + row * j->in_pitch;
+        uint16_t *narrow = (uint16_t *)j->out + row * j->out_pitch;
+        if (j->dtype == FI_FLOAT64) {
+            const double *from = (const double *)j->in + row * j->in_pitch;
+            double *to = (double *)j->out + row * j->out_pitch;
+            for (int64_t i = 0; i < n; i++)
+                to[i] = j->gain * from[i];
+        } else if (j->dtype == FI_FLOAT32) {
+            float *to = (float *)j->out + row * j->out_pitch;
+            for (int64_t i = 0; i < n; i++)
+                to[i] = gain * in[i];
+        } else if (j->dtype == FI_FLOAT16) {
+            for (int64_t i = 0; i < n; i++)
+                narrow[i] = fi_float16_of_float(gain * in[i]);
+        } else {
+            for (int64_t i = 0; i < n; i++)
+                narrow[i] = (uint16_t)(fi_bfloat16_upper(fi_bits_of_float(gain * in[i])) >> 16);
+        }
+    }
+}
+
+int fi_scale(fi_dtype dtype, const void *in, int64_t in_pitch, double gain, void *out, int64_t out_pitch, int64_t rows,
+             int64_t columns, int threads, fi_poll poll, void *context) {
+    const rows_job j = {dtype, in, in_pitch, gain, out, out_pitch, rows, columns};
+    return fi_parallel(do_scale_tile, &j, (uint64_t)ceil_div(rows, ROWS), (uint64_t)(rows * columns), threads, poll,
+                       context);
+}
+
+static void do_accumulate_tile(const void *context, uint64_t tile, int thread) {
+    const rows_job *j = context;
+    const int64_t end = least(j->rows, ((int64_t)tile + 1) * ROWS), n = j->columns;
+    (void)thread;
+    for (int64_t row = (int64_t)tile * ROWS; row < end; row++) {
+        double *sum = (double *)j->out + row * j->out_pitch;
+        if (j->dtype == FI_FLOAT64)
+            for (int64_t i = 0; i < n; i++)
+                sum[i] += ((const double *)j->in + row * j->in_pitch)[i];
+        else
+            for (int64_t i = 0; i < n; i++)
+                sum[i] += (double)((const float *)j->in + row * j->in_pitch)[i];
+    }
+}
+
+int fi_accumulate(fi_dtype dtype, const void *addend, int64_t addend_pitch, double *sum, int64_t sum_pitch, int64_t rows,
+                  int64_t columns, int threads, fi_poll poll, void *context) {
+    const rows_job j = {dtype, addend, addend_pitch, 1, sum, sum_pitch, rows, columns};
+    return fi_parallel(do_accumulate_tile, &j, (uint64_t)ceil_div(rows, ROWS), (uint64_t)(rows * columns), threads, poll,
+                       context);
+}

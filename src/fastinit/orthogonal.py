@@ -1,0 +1,427 @@
+"""Orthogonal matrices: which reflectors and products, in which order. docs/stream.md, section 5, in code.
+
+The matrix is seen as tall here, long side x short side, transposed if need be. The C core multiplies; NumPy selects,
+copies and rounds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _kernels
+
+#: Reflectors that are applied at once, and columns of a block of R: part of the stream version.
+BLOCK = 128
+#: Rows of the Gram matrix that are summed in the working precision: part of the stream version.
+GRAM_ROWS = 1024
+#: From this ratio of the sides on Q is G R^-1: part of the stream version.
+TALL = 8
+#: Elements of Gaussian rows held at once.
+ROWS_AT_ONCE = 1 << 20
+
+#: Numbers of rows or columns: in order, or listed.
+Numbers = range | np.ndarray
+Advance = Callable[[int], None]
+
+# One factorisation at a time: each uses all threads, and whoever waits for the same recipe finds it done.
+_lock = threading.Lock()
+
+
+def _new_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # the thread that held it may not be in the child
+    os.register_at_fork(after_in_child=_new_lock)
+
+
+class Side(NamedTuple):
+    """The rows or the columns of a tensor viewed as a matrix: some of its axes, flattened."""
+
+    axes: tuple[int, ...]
+    lengths: tuple[int, ...]
+    steps: tuple[int, ...]  #: of flat index, along each axis
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.lengths)
+
+    @property
+    def step(self) -> int | None:
+        """The step of flat index from number to number, if there is one."""
+        return _one_step(self.lengths, self.steps)
+
+    def numbers(self, positions: Sequence[Numbers]) -> Numbers:
+        """Row or column numbers of what `positions` along each axis leave of it."""
+        if len(positions) == 1:
+            return positions[0]
+        if all(map(_is_all, positions, self.lengths)):
+            return range(self.size)
+        numbers = np.zeros((), np.int64)
+        for along, n in zip(positions, self.lengths):
+            numbers = numbers[..., None] * n + np.asarray(along, np.int64)
+        return numbers.ravel()
+
+    def indices(self, numbers: Numbers) -> tuple[int, int, np.ndarray | None]:
+        """(first, step, positions or None): flat index of number i is first + step * i, or step * positions[i]."""
+        step = self.step
+        if step is not None and isinstance(numbers, range) and numbers.step > 0:
+            return numbers.start * step, numbers.step * step, None
+        listed = np.ascontiguousarray(numbers, np.int64)
+        if step is not None:
+            return 0, step, listed
+        along = np.unravel_index(listed, self.lengths)
+        return 0, 1, sum((a.astype(np.int64) * s for a, s in zip(along, self.steps)), np.zeros(len(listed), np.int64))
+
+
+def _is_all(numbers: Numbers, count: int) -> bool:
+    return isinstance(numbers, range) and numbers == range(count)
+
+
+def _one_step(lengths: Sequence[int], steps: Sequence[int]) -> int | None:
+    """The step of axes that are one run, 1 if none is longer than 1; None if they are not."""
+    found = [(n, step) for n, step in zip(lengths, steps) if n > 1]
+    if any(outer[1] != inner[0] * inner[1] for outer, inner in zip(found, found[1:])):
+        return None
+    return found[-1][1] if found else 1
+
+
+class Work(NamedTuple):
+    """What every product of a fill needs besides its operands."""
+
+    threads: int
+    scratch: np.ndarray
+    advance: Advance
+
+    def multiply(self, c: np.ndarray, a: np.ndarray, b: np.ndarray, update: str = "set") -> None:
+        """c = a @ b, or added to or subtracted from c."""
+        _kernels.multiply(c, a, b, update, self.scratch, self.threads)
+
+
+class Orthogonal:
+    """An orthogonal tensor: its shape, which axes are columns, its Gaussian and its gain.
+
+    Parameters
+    ----------
+    normals : Values
+        Standard normals on the tensor's stream, float64 for that dtype, else float32.
+    dtype : str
+        Of the result.
+    shape, out_axis : tuple of int
+        The tensor is a matrix of prod(shape[out_axis]) columns; its other axes are the rows.
+    gain : float
+        Multiplies every element, before the one rounding to the dtype.
+    """
+
+    def __init__(
+        self, normals: _kernels.Values, dtype: str, shape: tuple[int, ...], out_axis: tuple[int, ...], gain: float
+    ) -> None:
+        self._normals = normals
+        self._dtype = dtype
+        self._working = np.dtype(np.float64 if dtype == "float64" else np.float32)
+        self._gain = gain
+        self._zero = _kernels.Values("constant", self._working.name, (0.0,), 0, 0)
+        rest = tuple(axis for axis in range(len(shape)) if axis not in out_axis)
+        rows, columns = (
+            Side(axes, tuple(shape[a] for a in axes), tuple(math.prod(shape[a + 1 :]) for a in axes))
+            for axes in (rest, out_axis)
+        )
+        self._long, self._short = (rows, columns) if rows.size >= columns.size else (columns, rows)
+        self._tall = self._long.size >= TALL * self._short.size
+        self._inverse: list[np.ndarray] | None = None
+
+    def fill(self, positions: Sequence[Numbers], out: np.ndarray, threads: int, advance: Advance) -> None:
+        """Fill `out`, which has an axis for each of the tensor's, with what lies at `positions` along each.
+
+        `advance` is called with shares of `cost(positions)`.
+        """
+        work = Work(threads, _aligned(threads * _kernels.SCRATCH), advance)
+        rows, columns = self._numbers(positions)
+        grid = out.transpose(self._long.axes + self._short.axes)
+        if self._tall:
+            self._fill_tall(work, rows, columns, grid)
+        else:
+            self._fill_general(work, rows, columns, grid)
+
+    def cost(self, positions: Sequence[Numbers]) -> int:
+        """Terms of the sums that `fill` makes."""
+        rows, columns = self._numbers(positions)
+        if self._tall:
+            factor = 0 if self._inverse else self._long.size
+            return (factor + len(rows)) * self._short.size**2
+        return sum(self._cost_of_panel(*panel) for panel in self._panels(columns, self._short.size))
+
+    def _numbers(self, positions: Sequence[Numbers]) -> tuple[Numbers, Numbers]:
+        long, short = (side.numbers([positions[axis] for axis in side.axes]) for side in (self._long, self._short))
+        return long, short
+
+    # ---- general shapes: reflectors drawn, not computed ----------------------------------------------------
+
+    def _fill_general(self, work: Work, rows: Numbers, columns: Numbers, grid: np.ndarray) -> None:
+        matrix = self._in_place(grid)
+        every_row = _is_all(rows, self._long.size)
+        if matrix is not None and every_row and isinstance(columns, range) and columns.step == 1:
+            self._columns(work, matrix, columns.start)
+            self._scale(work, matrix, matrix)
+            return
+        # a few columns at a time, so that the copy is an eighth of the matrix
+        width = -(-self._short.size // (8 * BLOCK)) * BLOCK
+        kept = slice(None) if every_row else np.asarray(rows)
+        listed = np.asarray(columns)
+        for start, stop in self._panels(columns, width):
+            inside = np.flatnonzero((listed >= start) & (listed < stop))
+            if not len(inside):
+                work.advance(self._cost_of_panel(start, stop))
+            else:
+                panel = np.empty((self._long.size, stop - start), self._working)
+                self._columns(work, panel, start)
+                chosen = panel[kept][:, listed[inside] - start]
+                at = (..., *np.unravel_index(inside, grid.shape[len(self._long.axes) :]))
+                grid[at] = self._rounded(work, chosen, grid.dtype).reshape(*grid.shape[: len(self._long.axes)], -1)
+
+    def _panels(self, columns: Numbers, width: int) -> list[tuple[int, int]]:
+        """(start, stop) of at most `width` columns each, from the first that is wanted to the last."""
+        low, high = int(min(columns[0], columns[-1])), int(max(columns[0], columns[-1]))
+        if isinstance(columns, np.ndarray):
+            low, high = int(columns.min()), int(columns.max())
+        return [(start, min(start + width, high + 1)) for start in range(low, high + 1, width)]
+
+    def _cost_of_panel(self, start: int, stop: int) -> int:
+        return sum(
+            2 * (self._long.size - first) * (stop - max(first, start)) * min(BLOCK, self._short.size - first)
+            for first in range(0, stop, BLOCK)
+        )
+
+    def _columns(self, work: Work, q: np.ndarray, start: int) -> None:
+        """The columns of Q from `start` on, all rows, into `q`: (I - V T V') of the last block first."""
+        long, short, stop = self._long.size, self._short.size, start + q.shape[1]
+        block = min(BLOCK, short)
+        _write(self._zero, q, (0, 1, None), (0, 1, None), work.threads)
+        vectors = np.empty((long, block), self._working)
+        order = "C" if _rows_contiguous(q) else "F"
+        spaces = [np.empty((block, q.shape[1]), self._working, order=order) for _ in range(2)]  # type: ignore[call-overload]
+        for first in range((stop - 1) // BLOCK * BLOCK, -1, -BLOCK):
+            last, left = min(first + BLOCK, short), max(first, start)
+            v = vectors[: long - first, : last - first]
+            self._normals_at(v, range(first, long), range(first, last), work.threads)
+            signs = _kernels.reflectors(v, work.threads)
+            t = self._triangular_factor(work, v)
+            part = q[first:, left - start :]
+            own = np.arange(left, min(last, stop))
+            part[own - first, own - left] = signs[own - first]
+            projected, weights = (space[: last - first, : part.shape[1]] for space in spaces)
+            work.multiply(projected, v.T, part)
+            work.multiply(weights, t, projected)
+            work.multiply(part, v, weights, "subtract")
+            work.advance(2 * v.size * part.shape[1])
+
+    def _triangular_factor(self, work: Work, v: np.ndarray) -> np.ndarray:
+        """T of the compact WY form: its inverse is V'V above the diagonal, and half of V'V on it."""
+        gram = np.empty((v.shape[1], v.shape[1]), self._working)
+        work.multiply(gram, v.T, v)
+        with _kernels.DefaultFloatEnvironment():
+            inverse = np.triu(gram.astype(np.float64))
+            diagonal = 0.5 * inverse.diagonal()
+            np.fill_diagonal(inverse, np.where(diagonal > 0, diagonal, 1.0))  # 0 where v = 0: any T gives H = I
+            return _kernels.invert_upper(inverse).astype(self._working)
+
+    # ---- tall shapes: G R^-1 ---------------------------------------------------------------------------------
+
+    def _fill_tall(self, work: Work, rows: Numbers, columns: Numbers, grid: np.ndarray) -> None:
+        inverse = self._inverse_of_r(work)
+        matrix = self._in_place(grid) if _is_all(columns, self._short.size) else None
+        listed = np.asarray(columns)
+        starts = [j * BLOCK for j in range(len(inverse)) if ((listed >= j * BLOCK) & (listed < (j + 1) * BLOCK)).any()]
+        width = starts[-1] + inverse[starts[-1] // BLOCK].shape[1]  # later columns of G are not needed
+        height = max(1, ROWS_AT_ONCE // self._short.size)
+        for low in range(0, len(rows), height):
+            wanted = rows[low : low + height]
+            g = self._empty_rows(len(wanted), width)
+            self._normals_at(g, wanted, range(width), work.threads)
+            q = matrix[low : low + height] if matrix is not None else np.empty_like(g)
+            for start in starts:
+                block = inverse[start // BLOCK]
+                stop = start + block.shape[1]
+                work.multiply(q[:, start:stop], g[:, :stop], block)
+            if matrix is not None:
+                self._scale(work, q, q)
+            else:
+                at = np.unravel_index(np.arange(low, low + len(wanted)), grid.shape[: len(self._long.axes)])
+                shape = grid.shape[len(self._long.axes) :]
+                grid[at] = self._rounded(work, q[:, listed], grid.dtype).reshape(-1, *shape)
+            work.advance(len(wanted) * self._short.size**2)
+
+    def _inverse_of_r(self, work: Work) -> list[np.ndarray]:
+        """R^-1 by blocks of columns, each with its rows down to the diagonal; made once."""
+        with _lock:
+            if self._inverse is None:
+                blocks = self._gram(work)
+                diagonal = _factorise(work, blocks)
+                _invert(work, blocks, diagonal)
+                with _kernels.DefaultFloatEnvironment():
+                    self._inverse = [block.astype(self._working) for block in blocks]
+            return self._inverse
+
+    def _gram(self, work: Work) -> list[np.ndarray]:
+        """G'G by blocks of columns, float64: GRAM_ROWS rows at a time in the working precision, then added."""
+        long, short = self._long.size, self._short.size
+        stops = [min(start + BLOCK, short) for start in range(0, short, BLOCK)]
+        blocks = [np.zeros((stop, stop - start)) for start, stop in zip(range(0, short, BLOCK), stops)]
+        part = np.empty((short, min(BLOCK, short)), self._working)
+        height = max(1, ROWS_AT_ONCE // (GRAM_ROWS * short)) * GRAM_ROWS
+        for low in range(0, long, height):
+            rows = range(low, min(low + height, long))
+            held = self._empty_rows(len(rows), short)
+            self._normals_at(held, rows, range(short), work.threads)
+            for start in range(0, len(rows), GRAM_ROWS):
+                g = held[start : start + GRAM_ROWS]
+                for stop, block in zip(stops, blocks):
+                    product = part[:stop, : block.shape[1]]
+                    work.multiply(product, g[:, :stop].T, g[:, stop - block.shape[1] : stop])
+                    _kernels.accumulate(block, product, work.threads)
+                work.advance(len(g) * short**2)
+        return blocks
+
+    # ---- memory ------------------------------------------------------------------------------------------------
+
+    def _normals_at(self, out: np.ndarray, rows: Numbers, columns: Numbers, threads: int) -> None:
+        """G at those rows and columns."""
+        _write(self._normals, out, self._long.indices(rows), self._short.indices(columns), threads)
+
+    def _empty_rows(self, height: int, width: int) -> np.ndarray:
+        """Memory in the order of the tensor's flat index."""
+        order = "C" if self._short.steps[-1] <= self._long.steps[-1] else "F"
+        return np.empty((height, width), self._working, order=order)  # type: ignore[call-overload]
+
+    def _in_place(self, grid: np.ndarray) -> np.ndarray | None:
+        """`grid` as a matrix, long side x short side, if the products can write to it."""
+        sides = len(self._long.axes)
+        lengths, steps = grid.shape, grid.strides
+        down, across = _one_step(lengths[:sides], steps[:sides]), _one_step(lengths[sides:], steps[sides:])
+        if down is None or across is None or grid.dtype != self._working or not grid.flags.aligned:
+            return None
+        matrix = grid.reshape(math.prod(lengths[:sides]), math.prod(lengths[sides:]))
+        size = matrix.itemsize
+        whole = all(n == 1 or stride % size == 0 for n, stride in zip(matrix.shape, matrix.strides))
+        return matrix if whole and (_rows_contiguous(matrix) or _rows_contiguous(matrix.T)) else None
+
+    def _scale(self, work: Work, q: np.ndarray, out: np.ndarray) -> None:
+        """out = gain * q, rounded to the dtype."""
+        if q is out and self._gain == 1:
+            return
+        if not _rows_contiguous(q):
+            q, out = q.T, out.T
+        _kernels.scale(self._dtype, q, self._gain, out, work.threads)
+
+    def _rounded(self, work: Work, q: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        q = np.ascontiguousarray(q)
+        out = np.empty(q.shape, dtype)
+        self._scale(work, q, out)
+        return out
+
+
+class DeltaOrthogonal:
+    """Zeros, with an orthogonal matrix (in axes x out axes) at the centre of the spatial axes.
+
+    Parameters as of `Orthogonal`; the matrix is the one of shape[in_axis] + shape[out_axis] by itself.
+    """
+
+    def __init__(
+        self,
+        normals: _kernels.Values,
+        dtype: str,
+        shape: tuple[int, ...],
+        in_axis: tuple[int, ...],
+        out_axis: tuple[int, ...],
+        gain: float,
+    ) -> None:
+        self._axes = in_axis + out_axis
+        self._spatial = {axis: (n - 1) // 2 for axis, n in enumerate(shape) if axis not in self._axes}
+        inner = tuple(shape[axis] for axis in self._axes)
+        self._matrix = Orthogonal(normals, dtype, inner, tuple(range(len(in_axis), len(inner))), gain)
+
+    def fill(self, positions: Sequence[Numbers], out: np.ndarray, threads: int, advance: Advance) -> None:
+        """As `Orthogonal.fill`; `out` is zero already."""
+        found = [np.flatnonzero(np.asarray(positions[axis]) == centre) for axis, centre in self._spatial.items()]
+        if not all(map(len, found)):
+            return
+        grid = out.transpose((*self._spatial, *self._axes))
+        first, *others = [grid[at] for at in itertools.product(*found)]  # gathered rows may repeat the centre
+        self._matrix.fill([positions[axis] for axis in self._axes], first, threads, advance)
+        for other in others:
+            other[...] = first
+
+    def cost(self, positions: Sequence[Numbers]) -> int:
+        """As `Orthogonal.cost`."""
+        return self._matrix.cost([positions[axis] for axis in self._axes])
+
+
+def _factorise(work: Work, blocks: list[np.ndarray]) -> list[np.ndarray]:
+    """The Cholesky factor of a Gram matrix in its place; returns the inverses of its diagonal blocks."""
+    inverses: list[np.ndarray] = []
+    for j, column in enumerate(blocks):
+        for i, left in enumerate(blocks[: j + 1]):
+            top, bottom = i * BLOCK, i * BLOCK + left.shape[1]
+            own = column[top:bottom]
+            if i > 0:
+                work.multiply(own, left[:top].T, column[:top], "subtract")
+            if i < j:
+                work.multiply(own, inverses[i].T, own.copy())
+            elif not _kernels.cholesky(own):
+                raise ArithmeticError("the Gaussian rows are not independent: take another seed")
+            else:
+                inverses.append(_kernels.invert_upper(own))
+    return inverses
+
+
+def _invert(work: Work, blocks: list[np.ndarray], diagonal: list[np.ndarray]) -> None:
+    """The inverse of R in its place: above the diagonal -(R^-1)_{..j-1} R_j (R_jj)^-1."""
+    for j, column in enumerate(blocks):
+        top = j * BLOCK
+        total = np.zeros((top, column.shape[1]))
+        for i, done in enumerate(blocks[:j]):
+            work.multiply(total[: (i + 1) * BLOCK], done, column[i * BLOCK : (i + 1) * BLOCK], "add")
+        column[:top] = 0
+        if top:
+            work.multiply(column[:top], total, diagonal[j], "subtract")
+        column[top:] = diagonal[j]
+
+
+def _write(
+    values: _kernels.Values,
+    out: np.ndarray,
+    rows: tuple[int, int, np.ndarray | None],
+    columns: tuple[int, int, np.ndarray | None],
+    threads: int,
+) -> None:
+    """Fill a matrix with the elements at the flat indices of its rows plus those of its columns."""
+    first = 0
+    axes: list[_kernels.Axis] = []
+    for (start, step, table), count, stride in sorted(
+        zip((rows, columns), out.shape, out.strides), key=lambda side: -abs(side[2])
+    ):
+        first += start
+        if count == 1 and table is not None:
+            first += step * int(table[0])
+        elif axes and table is None and axes[-1][1:] == (step * count, stride * count, None):
+            axes[-1] = (axes[-1][0] * count, step, stride, None)
+        elif count > 1:
+            axes.append((count, step, stride, table))
+    _kernels.fill(values, out, first, axes, threads)
+
+
+def _rows_contiguous(matrix: np.ndarray) -> bool:
+    return matrix.strides[1] == matrix.itemsize or matrix.shape[1] == 1
+
+
+def _aligned(nbytes: int) -> np.ndarray:
+    raw = np.empty(nbytes + 63, np.uint8)
+    return raw[-raw.__array_interface__["data"][0] % 64 :][:nbytes]
