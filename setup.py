@@ -64,7 +64,10 @@ class BuildExt(build_ext):
 headers = [os.path.join(CORE, name) for name in sorted(os.listdir(CORE)) if name.endswith(".h")]
 extension = Extension(
     "fastinit._kernels",
-    ["src/fastinit/_kernels.pyx", *(f"{CORE}/{name}.c" for name in ("prepare", "matrix", "tiles", "parallel", "dispatch", "isa_base"))],
+    [
+        "src/fastinit/_kernels.pyx",
+        *(f"{CORE}/{name}.c" for name in ("prepare", "matrix", "tiles", "parallel", "dispatch", "isa_base")),
+    ],
     include_dirs=["src/fastinit", CORE, np.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
     depends=[*headers, *(f"{CORE}/isa_{isa}.c" for isa in ISAS)],

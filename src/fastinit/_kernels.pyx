@@ -45,6 +45,8 @@ cdef extern from "csrc/fastinit.h" nogil:
         const char *b
         char *c
         int64_t a_row, a_depth, b_depth, b_column, c_row
+        int64_t row_reach, column_reach, diagonal
+    int64_t FI_ALL
     int FI_MAX_AXES
     size_t FI_SCRATCH
     ctypedef int (*fi_poll)(void *) noexcept nogil
@@ -58,6 +60,7 @@ cdef extern from "csrc/fastinit.h" nogil:
     int fi_reflectors(fi_dtype, void *, int64_t, int64_t, int64_t, double *, int, fi_poll, void *)
     int fi_cholesky(double *, int64_t, int64_t)
     void fi_invert_upper(const double *, int64_t, double *, int64_t, int64_t)
+    void fi_triangular_factor(fi_dtype, void *, double *, int64_t)
     int fi_scale(fi_dtype, const void *, int64_t, double, void *, int64_t, int64_t, int64_t, int, fi_poll, void *)
     int fi_accumulate(fi_dtype, const void *, int64_t, double *, int64_t, int64_t, int64_t, int, fi_poll, void *)
     void fi_parallel_init()
@@ -226,15 +229,22 @@ cdef int64_t step(cnp.ndarray x, int axis):
 
 
 def multiply(cnp.ndarray c not None, cnp.ndarray a not None, cnp.ndarray b not None, str update,
-             cnp.ndarray scratch not None, int threads):
+             cnp.ndarray scratch not None, int threads, str upper="", int64_t diagonal=0):
     """c = a @ b, c += a @ b or c -= a @ b ("set", "add", "subtract"); `c` contiguous along rows or columns.
 
-    Every element is summed in the same order, whatever the strides, threads and instruction set.
+    Every element is summed in the same order, whatever the strides, threads and instruction set. With upper="b", b is
+    zero below element (column + diagonal, column); with upper="c", c (contiguous along rows) need not be made there.
     """
     cdef fi_product p
     cdef int stopped
+    p.row_reach = p.column_reach = p.diagonal = FI_ALL
+    if upper == "b":
+        p.column_reach = diagonal + 1
+    elif upper == "c":
+        p.diagonal = diagonal
     if not rows_contiguous(c):
         a, b, c = b.T, a.T, c.T
+        p.row_reach, p.column_reach = p.column_reach, p.row_reach
     p.dtype = _DTYPES[c.dtype.name]
     p.update = _UPDATES[update]
     p.rows, p.depth, p.columns = c.shape[0], a.shape[1], c.shape[1]
@@ -290,6 +300,19 @@ def invert_upper(cnp.ndarray r not None):
     with nogil:
         fi_invert_upper(data, pitch, to, n, n)
     return inverse
+
+
+def triangular_factor(cnp.ndarray gram not None):
+    """T of the compact WY form I - V T V' in the place of V'V: its inverse is V'V above the diagonal, half of it on it."""
+    cdef cnp.ndarray work = np.empty((2, gram.shape[0], gram.shape[0]), np.float64)
+    cdef fi_dtype dtype = _DTYPES[gram.dtype.name]
+    if not gram.flags.c_contiguous or gram.shape[0] != gram.shape[1]:
+        raise SystemError("triangular_factor: gram does not fit")
+    cdef void *data = cnp.PyArray_DATA(gram)
+    cdef double *room = <double *>cnp.PyArray_DATA(work)
+    cdef int64_t n = gram.shape[0]
+    with nogil:
+        fi_triangular_factor(dtype, data, room, n)
 
 
 def scale(str dtype, cnp.ndarray q not None, double gain, cnp.ndarray out not None, int threads):

@@ -101,9 +101,11 @@ class Work(NamedTuple):
     scratch: np.ndarray
     advance: Advance
 
-    def multiply(self, c: np.ndarray, a: np.ndarray, b: np.ndarray, update: str = "set") -> None:
-        """c = a @ b, or added to or subtracted from c."""
-        _kernels.multiply(c, a, b, update, self.scratch, self.threads)
+    def multiply(
+        self, c: np.ndarray, a: np.ndarray, b: np.ndarray, update: str = "set", upper: str = "", diagonal: int = 0
+    ) -> None:
+        """c = a @ b, or added to or subtracted from c; see `_kernels.multiply`."""
+        _kernels.multiply(c, a, b, update, self.scratch, self.threads, upper, diagonal)
 
 
 class Orthogonal:
@@ -213,7 +215,9 @@ class Orthogonal:
             v = vectors[: long - first, : last - first]
             self._normals_at(v, range(first, long), range(first, last), work.threads)
             signs = _kernels.reflectors(v, work.threads)
-            t = self._triangular_factor(work, v)
+            t = np.empty((v.shape[1], v.shape[1]), self._working)
+            work.multiply(t, v.T, v, upper="c")
+            _kernels.triangular_factor(t)
             part = q[first:, left - start :]
             own = np.arange(left, min(last, stop))
             part[own - first, own - left] = signs[own - first]
@@ -222,16 +226,6 @@ class Orthogonal:
             work.multiply(weights, t, projected)
             work.multiply(part, v, weights, "subtract")
             work.advance(2 * v.size * part.shape[1])
-
-    def _triangular_factor(self, work: Work, v: np.ndarray) -> np.ndarray:
-        """T of the compact WY form: its inverse is V'V above the diagonal, and half of V'V on it."""
-        gram = np.empty((v.shape[1], v.shape[1]), self._working)
-        work.multiply(gram, v.T, v)
-        with _kernels.DefaultFloatEnvironment():
-            inverse = np.triu(gram.astype(np.float64))
-            diagonal = 0.5 * inverse.diagonal()
-            np.fill_diagonal(inverse, np.where(diagonal > 0, diagonal, 1.0))  # 0 where v = 0: any T gives H = I
-            return _kernels.invert_upper(inverse).astype(self._working)
 
     # ---- tall shapes: G R^-1 ---------------------------------------------------------------------------------
 
@@ -250,7 +244,7 @@ class Orthogonal:
             for start in starts:
                 block = inverse[start // BLOCK]
                 stop = start + block.shape[1]
-                work.multiply(q[:, start:stop], g[:, :stop], block)
+                work.multiply(q[:, start:stop], g[:, :stop], block, upper="b", diagonal=start)
             if matrix is not None:
                 self._scale(work, q, q)
             else:
@@ -275,7 +269,7 @@ class Orthogonal:
         long, short = self._long.size, self._short.size
         stops = [min(start + BLOCK, short) for start in range(0, short, BLOCK)]
         blocks = [np.zeros((stop, stop - start)) for start, stop in zip(range(0, short, BLOCK), stops)]
-        part = np.empty((short, min(BLOCK, short)), self._working)
+        part = np.zeros((short, min(BLOCK, short)), self._working)
         height = max(1, ROWS_AT_ONCE // (GRAM_ROWS * short)) * GRAM_ROWS
         for low in range(0, long, height):
             rows = range(low, min(low + height, long))
@@ -285,7 +279,8 @@ class Orthogonal:
                 g = held[start : start + GRAM_ROWS]
                 for stop, block in zip(stops, blocks):
                     product = part[:stop, : block.shape[1]]
-                    work.multiply(product, g[:, :stop].T, g[:, stop - block.shape[1] : stop])
+                    start_of_block = stop - block.shape[1]
+                    work.multiply(product, g[:, :stop].T, g[:, start_of_block:stop], upper="c", diagonal=start_of_block)
                     _kernels.accumulate(block, product, work.threads)
                 work.advance(len(g) * short**2)
         return blocks

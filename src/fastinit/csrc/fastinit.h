@@ -92,12 +92,20 @@ typedef struct {
     const char *a, *b;
     char *c;
     int64_t a_row, a_depth, b_depth, b_column, c_row;
+    /* What may be left out, which changes no bit of the rest: terms from k = row + row_reach or column + column_reach
+     * on are zeros; elements whose row is at least column + diagonal + 1 are not wanted. FI_ALL leaves out nothing. */
+    int64_t row_reach, column_reach, diagonal;
 } fi_product;
 
+#define FI_ALL (INT64_MAX / 4)
+
 #define FI_DEPTH 256
-#define FI_PITCH (FI_DEPTH + 16)            /* of a row of A in scratch: not a power of two, which would share cache sets */
-#define FI_SCRATCH_A (2048 * FI_PITCH)      /* 512 rows in float32, 256 in float64 */
-#define FI_SCRATCH (FI_SCRATCH_A + 3 * 64 * FI_DEPTH) /* bytes that each thread needs */
+#define FI_PITCH (FI_DEPTH + 16)       /* of a row of A in scratch: not a power of two, which would share cache sets */
+#define FI_SCRATCH_A (2048 * FI_PITCH) /* 512 rows in float32, 256 in float64 */
+#define FI_GROUP 4                     /* tiles' columns of B that are copied together */
+#define FI_SCRATCH (FI_SCRATCH_A + FI_GROUP * 3 * 64 * FI_DEPTH) /* bytes that each thread needs */
+
+static inline int64_t fi_least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* One instruction set's kernels. */
 typedef struct {
@@ -139,8 +147,8 @@ int fi_run_words(const fi_isa *isa, uint32_t *out, size_t count, uint64_t key, u
 /* The product, on up to `threads` threads; scratch has FI_SCRATCH bytes for each. */
 int fi_multiply(const fi_isa *isa, const fi_product *product, char *scratch, int threads, fi_poll poll, void *context);
 
-/* Columns of normals to Householder vectors, in place: float32 or float64, rows x columns <= rows, `pitch` elements from
- * row to row. Column k becomes v of its entries from k on, 0 above; signs[k] is the factor of column k of Q. */
+/* Columns of normals to Householder vectors, in place: float32 or float64, rows x columns <= rows, `pitch` elements
+ * from row to row. Column k becomes v of its entries from k on, 0 above; signs[k] is the factor of column k of Q. */
 int fi_reflectors(fi_dtype dtype, void *v, int64_t rows, int64_t columns, int64_t pitch, double *signs, int threads,
                   fi_poll poll, void *context);
 
@@ -150,14 +158,17 @@ int fi_cholesky(double *a, int64_t n, int64_t pitch);
 /* The inverse of an upper triangular matrix. */
 void fi_invert_upper(const double *r, int64_t r_pitch, double *inverse, int64_t pitch, int64_t n);
 
-/* rows x columns elements of `in`, times gain and rounded once to `dtype`, to `out`; pitches in elements. `in` is float32,
- * float64 for that dtype; out may be in. */
+/* T of n reflectors I - V T V' from gram = V'V, float32 or float64, in its place; work has room for 2 n^2. */
+void fi_triangular_factor(fi_dtype dtype, void *gram, double *work, int64_t n);
+
+/* rows x columns elements of `in`, times gain and rounded once to `dtype`, to `out`; pitches in elements. `in` is
+ * float32, float64 for that dtype; out may be in. */
 int fi_scale(fi_dtype dtype, const void *in, int64_t in_pitch, double gain, void *out, int64_t out_pitch, int64_t rows,
              int64_t columns, int threads, fi_poll poll, void *context);
 
 /* sum += addend, float32 or float64, in float64. */
-int fi_accumulate(fi_dtype dtype, const void *addend, int64_t addend_pitch, double *sum, int64_t sum_pitch, int64_t rows,
-                  int64_t columns, int threads, fi_poll poll, void *context);
+int fi_accumulate(fi_dtype dtype, const void *addend, int64_t addend_pitch, double *sum, int64_t sum_pitch,
+                  int64_t rows, int64_t columns, int threads, fi_poll poll, void *context);
 
 /* Remembers the process, so that children forked from it stay on one thread. Call once at load. */
 void fi_parallel_init(void);

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define LANES 8
-#define GROUPS 6 /* vector pairs of Philox in flight: what 16 registers hold */
+#define GROUPS 6    /* vector pairs of Philox in flight: what 16 registers hold */
 #define TILE_ROWS 4 /* of the matrix product, by three vectors each: what 16 registers hold */
 
 typedef __m256i u32v;

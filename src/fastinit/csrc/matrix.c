@@ -9,8 +9,8 @@
 #include "parallel.h"
 #include "round.h"
 
-/* A product's tile: multiples of every TILE_ROWS and of every TILE_COLUMNS, and the terms done before the next look at the
- * clock. Measured: benchmarks/README.md, "Orthogonal". */
+/* A product's tile: multiples of every TILE_ROWS and of every TILE_COLUMNS, and the terms done before the next look at
+ * the clock. Measured: benchmarks/README.md, "Orthogonal". */
 #define MOST_COLUMNS 1008
 #define LEAST_ROWS 64
 #define LEAST_COLUMNS 96
@@ -20,7 +20,6 @@
 #define REFLECTORS 16  /* in a tile: a cache line of float32 */
 #define ROWS 64        /* in a tile of an elementwise operation */
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* ---- product ------------------------------------------------------------------------------------------ */
@@ -37,11 +36,14 @@ static void do_product_tile(const void *context, uint64_t tile, int thread) {
     const int64_t size = (int64_t)fi_item_size(j->product.dtype);
     const int64_t row = (int64_t)tile / j->across * j->tile_rows, column = (int64_t)tile % j->across * j->tile_columns;
     fi_product p = j->product;
-    p.rows = least(p.rows - row, j->tile_rows);
-    p.columns = least(p.columns - column, j->tile_columns);
+    p.rows = fi_least(p.rows - row, j->tile_rows);
+    p.columns = fi_least(p.columns - column, j->tile_columns);
     p.a += row * p.a_row * size;
     p.b += column * p.b_column * size;
     p.c += (row * p.c_row + column) * size;
+    p.row_reach += row;
+    p.column_reach += column;
+    p.diagonal += column - row;
     j->isa->multiply(&p, j->scratch + (int64_t)thread * FI_SCRATCH);
 }
 
@@ -58,7 +60,7 @@ int fi_multiply(const fi_isa *isa, const fi_product *product, char *scratch, int
     for (;;) {
         down = ceil_div(product->rows, j.tile_rows);
         j.across = ceil_div(product->columns, j.tile_columns);
-        const int64_t rows = least(j.tile_rows, product->rows), columns = least(j.tile_columns, product->columns);
+        const int64_t rows = fi_least(j.tile_rows, product->rows), columns = fi_least(j.tile_columns, product->columns);
         if (down * j.across >= TILES_A_THREAD * threads || threads == 1)
             break;
         if (rows >= columns && j.tile_rows > LEAST_ROWS)
@@ -75,13 +77,15 @@ int fi_multiply(const fi_isa *isa, const fi_product *product, char *scratch, int
     j.tile_columns = ceil_div(ceil_div(product->columns, j.across), 48) * 48;
     for (int64_t first = 0; first == 0 || first < depth; first += SLAB) {
         fi_product *p = &j.product;
-        p->depth = least(depth - first, SLAB);
+        p->depth = fi_least(depth - first, SLAB);
         p->a = product->a + first * product->a_depth * size;
         p->b = product->b + first * product->b_depth * size;
+        p->row_reach = product->row_reach - first;
+        p->column_reach = product->column_reach - first;
         p->update = first && product->update == FI_SET ? FI_ADD : product->update;
         const uint64_t terms = (uint64_t)p->rows * (uint64_t)p->columns * (uint64_t)p->depth;
-        const int stopped = fi_parallel(do_product_tile, &j, (uint64_t)(down * j.across), terms / PER_ELEMENT, threads,
-                                        poll, context);
+        const int stopped =
+            fi_parallel(do_product_tile, &j, (uint64_t)(down * j.across), terms / PER_ELEMENT, threads, poll, context);
         if (stopped)
             return stopped;
     }
@@ -124,7 +128,7 @@ DEFINE_REFLECTORS(reflectors_f64, double)
 
 static void do_reflector_tile(const void *context, uint64_t tile, int thread) {
     const reflector_job *j = context;
-    const int64_t first = (int64_t)tile * REFLECTORS, columns = least(j->columns - first, REFLECTORS);
+    const int64_t first = (int64_t)tile * REFLECTORS, columns = fi_least(j->columns - first, REFLECTORS);
     (void)thread;
     if (j->dtype == FI_FLOAT64)
         reflectors_f64((double *)j->v + first, j->rows, columns, j->pitch, first, j->signs + first);
@@ -160,20 +164,48 @@ int fi_cholesky(double *a, int64_t n, int64_t pitch) {
     return positive;
 }
 
-void fi_invert_upper(const double *r, int64_t r_pitch, double *inverse, int64_t pitch, int64_t n) {
+void fi_invert_upper(const double *r, int64_t r_pitch, double *restrict inverse, int64_t pitch, int64_t n) {
     const fi_fpenv saved = fi_fpenv_default();
     for (int64_t i = n - 1; i >= 0; i--) {
         const double *factors = r + i * r_pitch;
-        double *sum = inverse + i * pitch;
+        double *restrict sum = inverse + i * pitch;
         for (int64_t j = 0; j < n; j++)
             sum[j] = 0;
-        for (int64_t k = i + 1; k < n; k++)
+        int64_t k = i + 1;
+        for (; k + 4 <= n; k += 4) { /* four terms at a time, in order; those left of the diagonal are zeros */
+            const double *row = inverse + k * pitch, f0 = factors[k], f1 = factors[k + 1], f2 = factors[k + 2],
+                         f3 = factors[k + 3];
+            for (int64_t j = k; j < n; j++)
+                sum[j] = (((sum[j] + f0 * row[j]) + f1 * row[pitch + j]) + f2 * row[2 * pitch + j]) +
+                         f3 * row[3 * pitch + j];
+        }
+        for (; k < n; k++)
             for (int64_t j = k; j < n; j++)
                 sum[j] += factors[k] * inverse[k * pitch + j];
         for (int64_t j = i + 1; j < n; j++)
             sum[j] = -sum[j] / factors[i];
         sum[i] = 1 / factors[i];
     }
+    fi_fpenv_restore(saved);
+}
+
+void fi_triangular_factor(fi_dtype dtype, void *gram, double *work, int64_t n) {
+    double *r = work, *inverse = work + n * n;
+    const float *gram32 = gram;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = i; j < n; j++)
+            r[i * n + j] = dtype == FI_FLOAT64 ? ((const double *)gram)[i * n + j] : (double)gram32[i * n + j];
+    for (int64_t i = 0; i < n; i++) { /* 0 where v = 0: any T gives I */
+        double *diagonal = &r[i * n + i];
+        *diagonal = *diagonal > 0 ? 0.5 * *diagonal : 1;
+    }
+    fi_invert_upper(r, n, inverse, n, n);
+    const fi_fpenv saved = fi_fpenv_default();
+    for (int64_t i = 0; i < n * n; i++)
+        if (dtype == FI_FLOAT64)
+            ((double *)gram)[i] = inverse[i];
+        else
+            ((float *)gram)[i] = (float)inverse[i];
     fi_fpenv_restore(saved);
 }
 
@@ -190,7 +222,7 @@ typedef struct {
 
 static void do_scale_tile(const void *context, uint64_t tile, int thread) {
     const rows_job *j = context;
-    const int64_t end = least(j->rows, ((int64_t)tile + 1) * ROWS), n = j->columns;
+    const int64_t end = fi_least(j->rows, ((int64_t)tile + 1) * ROWS), n = j->columns;
     const float gain = (float)j->gain;
     (void)thread;
     for (int64_t row = (int64_t)tile * ROWS; row < end; row++) {
@@ -224,7 +256,7 @@ int fi_scale(fi_dtype dtype, const void *in, int64_t in_pitch, double gain, void
 
 static void do_accumulate_tile(const void *context, uint64_t tile, int thread) {
     const rows_job *j = context;
-    const int64_t end = least(j->rows, ((int64_t)tile + 1) * ROWS), n = j->columns;
+    const int64_t end = fi_least(j->rows, ((int64_t)tile + 1) * ROWS), n = j->columns;
     (void)thread;
     for (int64_t row = (int64_t)tile * ROWS; row < end; row++) {
         double *sum = (double *)j->out + row * j->out_pitch;
@@ -237,9 +269,9 @@ static void do_accumulate_tile(const void *context, uint64_t tile, int thread) {
     }
 }
 
-int fi_accumulate(fi_dtype dtype, const void *addend, int64_t addend_pitch, double *sum, int64_t sum_pitch, int64_t rows,
-                  int64_t columns, int threads, fi_poll poll, void *context) {
+int fi_accumulate(fi_dtype dtype, const void *addend, int64_t addend_pitch, double *sum, int64_t sum_pitch,
+                  int64_t rows, int64_t columns, int threads, fi_poll poll, void *context) {
     const rows_job j = {dtype, addend, addend_pitch, 1, sum, sum_pitch, rows, columns};
-    return fi_parallel(do_accumulate_tile, &j, (uint64_t)ceil_div(rows, ROWS), (uint64_t)(rows * columns), threads, poll,
-                       context);
+    return fi_parallel(do_accumulate_tile, &j, (uint64_t)ceil_div(rows, ROWS), (uint64_t)(rows * columns), threads,
+                       poll, context);
 }

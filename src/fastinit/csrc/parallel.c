@@ -171,4 +171,3 @@ int fi_parallel(fi_tile do_tile, const void *job, uint64_t tiles, uint64_t cost,
         free(slabs);
     return atomic_load(&w.stop);
 }
-

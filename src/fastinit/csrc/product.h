@@ -15,44 +15,69 @@
 #define PFN2(name, suffix) FN(JOIN(name, suffix))
 #define PFN(name) PFN2(name, SUFFIX)
 
+/* A tile's sums into C. */
+LANE void PFN(put)(VECTOR sum[TILE_ROWS][TILE_VECTORS], REAL *c, int64_t c_row, fi_update update) {
+    UNROLL
+    for (int i = 0; i < TILE_ROWS; i++, c += c_row) {
+        UNROLL
+        for (int v = 0; v < TILE_VECTORS; v++) {
+            const VECTOR old = update == FI_SET ? OP(set)(0) : OP(load)(c + v * WIDTH);
+            OP(store)(c + v * WIDTH, update == FI_SUBTRACT ? OP(sub)(old, sum[i][v]) : OP(add)(old, sum[i][v]));
+        }
+    }
+}
+LANE void PFN(put_as)(VECTOR sum[TILE_ROWS][TILE_VECTORS], REAL *c, int64_t c_row, fi_update update) {
+    if (update == FI_ADD)
+        PFN(put)(sum, c, c_row, FI_ADD);
+    else if (update == FI_SUBTRACT)
+        PFN(put)(sum, c, c_row, FI_SUBTRACT);
+    else
+        PFN(put)(sum, c, c_row, FI_SET);
+}
+
 /* One tile of C: terms of one block of the sum in ascending order from 0, then C += or -= the sum. Element (i, k) of A
  * lies at i * row + k * step, row k of B at k * TILE_COLUMNS; both are padded to whole tiles. */
 LANE void PFN(tile)(int64_t depth, const REAL *a, int64_t row, int64_t step, const REAL *b, REAL *c, int64_t c_row,
                     int64_t rows, int64_t columns, fi_update update) {
     VECTOR sum[TILE_ROWS][TILE_VECTORS];
-    UNROLL for (int i = 0; i < TILE_ROWS; i++) {
-        UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[i][v] = OP(set)(0);
+    UNROLL
+    for (int i = 0; i < TILE_ROWS; i++) {
+        UNROLL
+        for (int v = 0; v < TILE_VECTORS; v++)
+            sum[i][v] = OP(set)(0);
     }
-    for (int64_t i = 0; i < rows; i++) /* the lines of C, while the sum is made */
-        for (int64_t j = 0; j < columns; j += 64 / (int64_t)sizeof(REAL))
-            __builtin_prefetch(c + i * c_row + j, 1);
+    const int whole = rows == TILE_ROWS && columns == TILE_COLUMNS;
+    if (whole) { /* the lines of C, while the sum is made */
+        UNROLL
+        for (int i = 0; i < TILE_ROWS; i++)
+            for (int j = 0; j < TILE_COLUMNS; j += 64 / (int)sizeof(REAL))
+                __builtin_prefetch(c + i * c_row + j, 1);
+    }
     for (int64_t k = 0; k < depth; k++, a += step, b += TILE_COLUMNS) {
         VECTOR term[TILE_VECTORS];
-        UNROLL for (int v = 0; v < TILE_VECTORS; v++) term[v] = OP(load)(b + v * WIDTH);
-        UNROLL for (int i = 0; i < TILE_ROWS; i++) {
+        UNROLL
+        for (int v = 0; v < TILE_VECTORS; v++)
+            term[v] = OP(load)(b + v * WIDTH);
+        UNROLL
+        for (int i = 0; i < TILE_ROWS; i++) {
             const VECTOR factor = OP(set)(a[i * row]);
-            UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[i][v] = OP(fma)(factor, term[v], sum[i][v]);
+            UNROLL
+            for (int v = 0; v < TILE_VECTORS; v++)
+                sum[i][v] = OP(fma)(factor, term[v], sum[i][v]);
         }
     }
-    REAL edge[TILE_ROWS * TILE_COLUMNS];
-    const int whole = rows == TILE_ROWS && columns == TILE_COLUMNS;
-    REAL *to = whole ? c : edge;
-    const int64_t to_row = whole ? c_row : TILE_COLUMNS;
-    if (!whole)
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = 0; j < columns; j++)
-                edge[i * TILE_COLUMNS + j] = c[i * c_row + j];
-    UNROLL for (int i = 0; i < TILE_ROWS; i++) {
-        UNROLL for (int v = 0; v < TILE_VECTORS; v++) {
-            REAL *place = to + i * to_row + v * WIDTH;
-            const VECTOR old = update == FI_SET ? OP(set)(0) : OP(load)(place);
-            OP(store)(place, update == FI_SUBTRACT ? OP(sub)(old, sum[i][v]) : OP(add)(old, sum[i][v]));
-        }
+    if (whole) {
+        PFN(put_as)(sum, c, c_row, update);
+        return;
     }
-    if (!whole)
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = 0; j < columns; j++)
-                c[i * c_row + j] = edge[i * TILE_COLUMNS + j];
+    REAL edge[TILE_ROWS * TILE_COLUMNS] = {0};
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            edge[i * TILE_COLUMNS + j] = c[i * c_row + j];
+    PFN(put_as)(sum, edge, TILE_COLUMNS, update);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            c[i * c_row + j] = edge[i * TILE_COLUMNS + j];
 }
 /* A copied so that the rows of a tile are neighbours, or so that the terms of a row are: whichever it was already. */
 static void __attribute__((noinline)) PFN(tile_by_terms)(int64_t depth, const REAL *a, const REAL *b, REAL *c,
@@ -85,36 +110,50 @@ static void PFN(pack_a)(const fi_product *p, int64_t first, int64_t depth, int b
     }
 }
 
+/* A few tiles' columns of B, one tile after the other: a row's elements are read together. */
 static void PFN(pack_b)(const fi_product *p, int64_t first, int64_t depth, int64_t column, int64_t columns, REAL *to) {
     const REAL *b = (const REAL *)p->b + first * p->b_depth + column * p->b_column;
-    if (columns < TILE_COLUMNS)
-        memset(to, 0, (size_t)depth * TILE_COLUMNS * sizeof(REAL));
-    if (columns == TILE_COLUMNS && p->b_column == 1)
-        for (int64_t k = 0; k < depth; k++) {
-            UNROLL for (int v = 0; v < TILE_VECTORS; v++)
-                OP(store)(to + k * TILE_COLUMNS + v * WIDTH, OP(load)(b + k * p->b_depth + v * WIDTH));
+    const int64_t whole = p->b_column == 1 ? columns / TILE_COLUMNS * TILE_COLUMNS : 0;
+    for (int64_t k = 0; k < depth; k++)
+        for (int64_t j = 0; j < whole; j += TILE_COLUMNS) {
+            REAL *row = to + j * depth + k * TILE_COLUMNS;
+            UNROLL
+            for (int v = 0; v < TILE_VECTORS; v++)
+                OP(store)(row + v * WIDTH, OP(load)(b + k * p->b_depth + j + v * WIDTH));
         }
-    else
-        for (int64_t j = 0; j < columns; j++)
+    for (int64_t j = whole; j < columns; j += TILE_COLUMNS) {
+        const int64_t n = columns - j < TILE_COLUMNS ? columns - j : TILE_COLUMNS;
+        REAL *tile = to + j * depth;
+        if (n < TILE_COLUMNS)
+            memset(tile, 0, (size_t)depth * TILE_COLUMNS * sizeof(REAL));
+        for (int64_t i = 0; i < n; i++)
             for (int64_t k = 0; k < depth; k++)
-                to[k * TILE_COLUMNS + j] = b[k * p->b_depth + j * p->b_column];
+                tile[k * TILE_COLUMNS + i] = b[k * p->b_depth + (j + i) * p->b_column];
+    }
 }
 
 static void PFN(multiply)(const fi_product *p, char *scratch) {
     REAL *a = (REAL *)scratch, *b = (REAL *)(scratch + FI_SCRATCH_A);
     const int by_rows = p->a_depth == 1;
     for (int64_t first = 0; first == 0 || first < p->depth; first += FI_DEPTH) {
-        const int64_t depth = p->depth - first < FI_DEPTH ? p->depth - first : FI_DEPTH;
+        const int64_t depth = fi_least(p->depth - first, FI_DEPTH);
         const fi_update update = first && p->update == FI_SET ? FI_ADD : p->update;
         PFN(pack_a)(p, first, depth, by_rows, a);
-        for (int64_t j = 0; j < p->columns; j += TILE_COLUMNS) {
-            const int64_t columns = p->columns - j < TILE_COLUMNS ? p->columns - j : TILE_COLUMNS;
-            PFN(pack_b)(p, first, depth, j, columns, b);
-            for (int64_t i = 0; i < p->rows; i += TILE_ROWS) {
-                const int64_t rows = p->rows - i < TILE_ROWS ? p->rows - i : TILE_ROWS;
-                (by_rows ? PFN(tile_by_rows) : PFN(tile_by_terms))(
-                    depth, a + i * FI_PITCH, b, (REAL *)p->c + i * p->c_row + j, p->c_row, rows, columns, update);
-            }
+        for (int64_t group = 0; group < p->columns; group += FI_GROUP * TILE_COLUMNS) {
+            const int64_t end = fi_least(p->columns, group + FI_GROUP * TILE_COLUMNS);
+            if (end + p->column_reach <= first)
+                continue;
+            PFN(pack_b)(p, first, depth, group, end - group, b);
+            for (int64_t i = 0; i < p->rows; i += TILE_ROWS)
+                for (int64_t j = group; j < end; j += TILE_COLUMNS) {
+                    const int64_t rows = fi_least(p->rows - i, TILE_ROWS), columns = fi_least(end - j, TILE_COLUMNS);
+                    const int64_t reach = fi_least(i + rows + p->row_reach, j + columns + p->column_reach);
+                    if (reach <= first || i >= j + columns + p->diagonal)
+                        continue;
+                    (by_rows ? PFN(tile_by_rows) : PFN(tile_by_terms))(
+                        fi_least(depth, reach - first), a + i * FI_PITCH, b + (j - group) * depth,
+                        (REAL *)p->c + i * p->c_row + j, p->c_row, rows, columns, update);
+                }
         }
     }
 }

@@ -226,11 +226,6 @@ int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int 
 
 int fi_run_words(const fi_isa *isa, uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high, int threads,
                  fi_poll poll, void *context) {
-    const job j = {.elements = count,
-                   .isa = isa,
-                   .words = out,
-                   .key = key,
-                   .low = low,
-                   .high = high};
+    const job j = {.elements = count, .isa = isa, .words = out, .key = key, .low = low, .high = high};
     return fi_parallel(do_words_tile, &j, ceil_div(count, RUN_TILE), count, threads, poll, context);
 }
