@@ -15,6 +15,7 @@ from .activations import calculate_gain, for_activation
 from .arrays import allocate, as_output, check_shape, dtype_name, is_shape
 from .config import choose_isa, show_config
 from .initializers import Initializer, cached_init, init
+from .progress import Report, check_report
 from .recipe import Part, Recipe, check_same_shape, recipe
 from .stream import STREAM_VERSION, philox4x32, stream_key
 from .threads import default_threads, get_num_threads, resolve_threads, set_num_threads
@@ -28,6 +29,7 @@ __all__ = [
     "__version__",
     "calculate_gain",
     "constant",
+    "delta_orthogonal",
     "eye",
     "for_activation",
     "get_num_threads",
@@ -42,6 +44,7 @@ __all__ = [
     "lecun_uniform",
     "normal",
     "ones",
+    "orthogonal",
     "philox4x32",
     "recipe",
     "set_num_threads",
@@ -94,6 +97,9 @@ _SCALE = """in_axis, out_axis, batch_axis : int or tuple of int, optional
     gain : float, optional
         Multiplies the standard deviation."""
 
+_PROGRESS = """progress : bool or callable, optional
+        True for a bar (needs tqdm), or a function of (done, total), called now and then."""
+
 _PLAIN = """Plain normal unless ``truncated=True``, unlike JAX and Keras, which truncate under this name."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -101,7 +107,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 def _documented(function: _Function) -> _Function:
     if function.__doc__:  # None under python -OO
-        function.__doc__ = function.__doc__.format(out=_OUT, common=_COMMON, scale=_SCALE, plain=_PLAIN)
+        function.__doc__ = function.__doc__.format(
+            out=_OUT, common=_COMMON, scale=_SCALE, plain=_PLAIN, progress=_PROGRESS
+        )
     return function
 
 
@@ -115,6 +123,7 @@ def _fill(
     shape: Any,
     index: Any,
     threads: int | None,
+    progress: Report = None,
 ) -> Any:
     """All functions: describe the tensor, then write `out`'s region of it."""
     if shape is None and index is not None:
@@ -134,9 +143,10 @@ def _fill(
     if shape is not None:
         check_same_shape(local, region.shape)
     threads = resolve_threads(threads)
+    check_report(progress)
     if array is None:
         array = out = allocate(local, kind)
-    described._fill(region, array, None, threads)
+    described._fill(region, array, None, threads, progress)
     return out
 
 
@@ -621,6 +631,103 @@ def lecun_normal(
         "fan_in": fan_in, "fan_out": fan_out, "gain": gain, "truncated": truncated,
     }  # fmt: skip
     return _fill("lecun_normal", out, parameters, seed, name, dtype, shape, index, threads)
+
+
+# ---- orthogonal ----------------------------------------------------------------------------------------------
+
+
+@_documented
+def orthogonal(
+    out: Any,
+    gain: float = 1.0,
+    *,
+    in_axis: int | tuple[int, ...] | None = None,
+    out_axis: int | tuple[int, ...] = -1,
+    seed: int | None = None,
+    name: str = "",
+    dtype: Any = None,
+    shape: Any = None,
+    index: Any = None,
+    threads: int | None = None,
+    progress: Report = None,
+) -> Any:
+    """A matrix with orthonormal columns, or rows where it is wide, drawn from the Haar measure, times `gain`.
+
+    For recurrent and deep linear networks. A tensor of more than two axes is the matrix of prod(shape[out_axis])
+    columns; its other axes are the rows.
+
+    Parameters
+    ----------
+    {out}
+    gain : float, optional
+        Multiplies every element; of either sign.
+    in_axis, out_axis : int or tuple of int, optional
+        Axes of the global shape: all that are not out_axis are rows. A torch weight is ``in_axis=1, out_axis=0``.
+    {progress}
+    {common}
+
+    Notes
+    -----
+    The Q of the QR factorisation of a Gaussian matrix, with R's diagonal positive (Stewart 1980; Mezzadri 2007). The
+    Gaussian is `normal` of the same seed, name and shape. Every sum has a fixed order, so that values do not depend on
+    threads or CPU.
+
+    From a ratio of the sides of 8 on, Q is G R^-1 with R by Cholesky, and rows (columns of a wide one) are made one by
+    one: a slice of a recipe along the long side costs R, once, and its own part. Below that ratio Householder reflectors
+    are drawn instead of computed; there a slice of columns (rows of a wide one) costs its share, any other as much as
+    the whole.
+
+    Memory beyond the output: a few panels; from that ratio on about two times min(m, n)^2 elements. For 16-bit dtypes,
+    and memory that is contiguous along neither rows nor columns, also a sixteenth of the matrix.
+
+    References
+    ----------
+    Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
+    networks", ICLR 2014.
+    Stewart, "The efficient generation of random orthogonal matrices", SIAM J. Numer. Anal. 17, 1980.
+    Mezzadri, "How to generate random matrices from the classical compact groups", Notices of the AMS 54, 2007.
+    """
+    parameters = {"gain": gain, "in_axis": in_axis, "out_axis": out_axis}
+    return _fill("orthogonal", out, parameters, seed, name, dtype, shape, index, threads, progress)
+
+
+@_documented
+def delta_orthogonal(
+    out: Any,
+    gain: float = 1.0,
+    *,
+    in_axis: int | tuple[int, ...] = -2,
+    out_axis: int | tuple[int, ...] = -1,
+    seed: int | None = None,
+    name: str = "",
+    dtype: Any = None,
+    shape: Any = None,
+    index: Any = None,
+    threads: int | None = None,
+    progress: Report = None,
+) -> Any:
+    """Zeros with an orthogonal (in, out) matrix at the spatial centre ``(k - 1) // 2``: a convolution that keeps norms.
+
+    For deep convolutional networks. The matrix is `orthogonal` of shape (in, out) with the same seed and name.
+
+    Parameters
+    ----------
+    {out}
+    gain : float, optional
+        Multiplies every element; of either sign.
+    in_axis, out_axis : int or tuple of int, optional
+        Axes of the global shape; the others are spatial. A torch weight is ``in_axis=1, out_axis=0``. There must be as
+        many output channels as input channels, or more.
+    {progress}
+    {common}
+
+    References
+    ----------
+    Xiao, Bahri, Sohl-Dickstein, Schoenholz and Pennington, "Dynamical isometry and a mean field theory of CNNs", ICML
+    2018.
+    """
+    parameters = {"gain": gain, "in_axis": in_axis, "out_axis": out_axis}
+    return _fill("delta_orthogonal", out, parameters, seed, name, dtype, shape, index, threads, progress)
 
 
 xavier_uniform = glorot_uniform

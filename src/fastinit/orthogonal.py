@@ -29,6 +29,8 @@ ROWS_AT_ONCE = 1 << 20
 #: Numbers of rows or columns: in order, or listed.
 Numbers = range | np.ndarray
 Advance = Callable[[int], None]
+#: T of each block of reflectors, by its first column.
+Factors = dict[int, np.ndarray]
 
 # One factorisation at a time: each uses all threads, and whoever waits for the same recipe finds it done.
 _lock = threading.Lock()
@@ -159,7 +161,7 @@ class Orthogonal:
         if self._tall:
             factor = 0 if self._inverse else self._long.size
             return (factor + len(rows)) * self._short.size**2
-        return sum(self._cost_of_panel(*panel) for panel in self._panels(columns, self._short.size))
+        return sum(self._cost_of_panel(*panel) for panel in self._panels(columns))
 
     def _numbers(self, positions: Sequence[Numbers]) -> tuple[Numbers, Numbers]:
         long, short = (side.numbers([positions[axis] for axis in side.axes]) for side in (self._long, self._short))
@@ -168,32 +170,33 @@ class Orthogonal:
     # ---- general shapes: reflectors drawn, not computed ----------------------------------------------------
 
     def _fill_general(self, work: Work, rows: Numbers, columns: Numbers, grid: np.ndarray) -> None:
+        factors: Factors = {}
         matrix = self._in_place(grid)
         every_row = _is_all(rows, self._long.size)
         if matrix is not None and every_row and isinstance(columns, range) and columns.step == 1:
-            self._columns(work, matrix, columns.start)
+            self._columns(work, matrix, columns.start, factors)
             self._scale(work, matrix, matrix)
             return
-        # a few columns at a time, so that the copy is an eighth of the matrix
-        width = -(-self._short.size // (8 * BLOCK)) * BLOCK
-        kept = slice(None) if every_row else np.asarray(rows)
+        kept = slice(None) if every_row else _as_slice(np.asarray(rows))
+        lengths = grid.shape[: len(self._long.axes)], grid.shape[len(self._long.axes) :]
         listed = np.asarray(columns)
-        for start, stop in self._panels(columns, width):
+        for start, stop in self._panels(columns):
             inside = np.flatnonzero((listed >= start) & (listed < stop))
             if not len(inside):
                 work.advance(self._cost_of_panel(start, stop))
-            else:
-                panel = np.empty((self._long.size, stop - start), self._working)
-                self._columns(work, panel, start)
-                chosen = panel[kept][:, listed[inside] - start]
-                at = (..., *np.unravel_index(inside, grid.shape[len(self._long.axes) :]))
-                grid[at] = self._rounded(work, chosen, grid.dtype).reshape(*grid.shape[: len(self._long.axes)], -1)
+                continue
+            panel = np.empty((self._long.size, stop - start), self._working)
+            self._columns(work, panel, start, factors)
+            chosen = self._rounded(work, panel[kept][:, _as_slice(listed[inside] - start)], grid.dtype)
+            grid[(..., *_index(inside, lengths[1]))] = chosen.reshape(*lengths[0], -1)
 
-    def _panels(self, columns: Numbers, width: int) -> list[tuple[int, int]]:
-        """(start, stop) of at most `width` columns each, from the first that is wanted to the last."""
-        low, high = int(min(columns[0], columns[-1])), int(max(columns[0], columns[-1]))
-        if isinstance(columns, np.ndarray):
+    def _panels(self, columns: Numbers) -> list[tuple[int, int]]:
+        """(start, stop) of all columns from the first that is wanted to the last: a sixteenth of the matrix each."""
+        if isinstance(columns, range):
+            low, high = sorted((columns[0], columns[-1]))
+        else:
             low, high = int(columns.min()), int(columns.max())
+        width = -(-self._short.size // (16 * BLOCK)) * BLOCK
         return [(start, min(start + width, high + 1)) for start in range(low, high + 1, width)]
 
     def _cost_of_panel(self, start: int, stop: int) -> int:
@@ -202,28 +205,29 @@ class Orthogonal:
             for first in range(0, stop, BLOCK)
         )
 
-    def _columns(self, work: Work, q: np.ndarray, start: int) -> None:
+    def _columns(self, work: Work, q: np.ndarray, start: int, factors: Factors) -> None:
         """The columns of Q from `start` on, all rows, into `q`: (I - V T V') of the last block first."""
         long, short, stop = self._long.size, self._short.size, start + q.shape[1]
         block = min(BLOCK, short)
         _write(self._zero, q, (0, 1, None), (0, 1, None), work.threads)
         vectors = np.empty((long, block), self._working)
-        order = "C" if _rows_contiguous(q) else "F"
-        spaces = [np.empty((block, q.shape[1]), self._working, order=order) for _ in range(2)]  # type: ignore[call-overload]
+        order: Any = "C" if _rows_contiguous(q) else "F"
+        spaces = [np.empty((block, q.shape[1]), self._working, order=order) for _ in range(2)]
         for first in range((stop - 1) // BLOCK * BLOCK, -1, -BLOCK):
             last, left = min(first + BLOCK, short), max(first, start)
             v = vectors[: long - first, : last - first]
             self._normals_at(v, range(first, long), range(first, last), work.threads)
             signs = _kernels.reflectors(v, work.threads)
-            t = np.empty((v.shape[1], v.shape[1]), self._working)
-            work.multiply(t, v.T, v, upper="c")
-            _kernels.triangular_factor(t)
+            if first not in factors:
+                t = factors[first] = np.empty((v.shape[1], v.shape[1]), self._working)
+                work.multiply(t, v.T, v, upper="c")
+                _kernels.triangular_factor(t)
             part = q[first:, left - start :]
             own = np.arange(left, min(last, stop))
             part[own - first, own - left] = signs[own - first]
             projected, weights = (space[: last - first, : part.shape[1]] for space in spaces)
             work.multiply(projected, v.T, part)
-            work.multiply(weights, t, projected)
+            work.multiply(weights, factors[first], projected)
             work.multiply(part, v, weights, "subtract")
             work.advance(2 * v.size * part.shape[1])
 
@@ -235,6 +239,7 @@ class Orthogonal:
         listed = np.asarray(columns)
         starts = [j * BLOCK for j in range(len(inverse)) if ((listed >= j * BLOCK) & (listed < (j + 1) * BLOCK)).any()]
         width = starts[-1] + inverse[starts[-1] // BLOCK].shape[1]  # later columns of G are not needed
+        lengths = grid.shape[: len(self._long.axes)], grid.shape[len(self._long.axes) :]
         height = max(1, ROWS_AT_ONCE // self._short.size)
         for low in range(0, len(rows), height):
             wanted = rows[low : low + height]
@@ -248,9 +253,8 @@ class Orthogonal:
             if matrix is not None:
                 self._scale(work, q, q)
             else:
-                at = np.unravel_index(np.arange(low, low + len(wanted)), grid.shape[: len(self._long.axes)])
-                shape = grid.shape[len(self._long.axes) :]
-                grid[at] = self._rounded(work, q[:, listed], grid.dtype).reshape(-1, *shape)
+                at = _index(np.arange(low, low + len(wanted)), lengths[0])
+                grid[at] = self._rounded(work, q[:, _as_slice(listed)], grid.dtype).reshape(-1, *lengths[1])
             work.advance(len(wanted) * self._short.size**2)
 
     def _inverse_of_r(self, work: Work) -> list[np.ndarray]:
@@ -317,7 +321,10 @@ class Orthogonal:
         _kernels.scale(self._dtype, q, self._gain, out, work.threads)
 
     def _rounded(self, work: Work, q: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        q = np.ascontiguousarray(q)
+        if q.dtype == dtype and self._gain == 1:
+            return q
+        if not _rows_contiguous(q):
+            q = np.ascontiguousarray(q)
         out = np.empty(q.shape, dtype)
         self._scale(work, q, out)
         return out
@@ -406,11 +413,22 @@ def _write(
         first += start
         if count == 1 and table is not None:
             first += step * int(table[0])
-        elif axes and table is None and axes[-1][1:] == (step * count, stride * count, None):
+        elif axes and table is None and axes[-1][3] is None and axes[-1][1:3] == (step * count, stride * count):
             axes[-1] = (axes[-1][0] * count, step, stride, None)
         elif count > 1:
             axes.append((count, step, stride, table))
     _kernels.fill(values, out, first, axes, threads)
+
+
+def _as_slice(numbers: np.ndarray) -> Any:
+    """The same as a slice, which copies nothing, if they are neighbours."""
+    first, last = int(numbers[0]), int(numbers[-1])
+    return slice(first, last + 1) if (numbers == np.arange(first, first + len(numbers))).all() else numbers
+
+
+def _index(numbers: np.ndarray, lengths: tuple[int, ...]) -> Any:
+    """Index of those elements of flattened axes."""
+    return (_as_slice(numbers),) if len(lengths) == 1 else np.unravel_index(numbers, lengths)
 
 
 def _rows_contiguous(matrix: np.ndarray) -> bool:

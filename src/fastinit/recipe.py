@@ -440,12 +440,12 @@ def _fill_orthogonal(
 ) -> None:
     """The positions of the region along every axis of the tensor; what is around a delta's centre first."""
     positions: list[Numbers] = list(region.ranges)
-    if rows is not None and region.axes[0] is None:  # rows of a new axis: all are the same
-        _fill_orthogonal(r, region, array[:1], None, threads, progress)
-        array[1:] = array[:1]
-        return
     if rows is not None:
         axis = region.axes[0]
+        if axis is None:  # rows of a new axis: all are the same
+            _fill_orthogonal(r, region, array[:1], None, threads, progress)
+            array[1:] = array[:1]
+            return
         positions[axis] = np.asarray(positions[axis])[rows]
     if r._initializer.name == "delta_orthogonal":
         _fill_zeros(r, region, array, threads)
