@@ -224,6 +224,14 @@ cdef bint rows_contiguous(cnp.ndarray x):
     return cnp.PyArray_STRIDE(x, 1) == cnp.PyArray_ITEMSIZE(x) or cnp.PyArray_DIM(x, 1) == 1
 
 
+cdef fi_dtype real(cnp.ndarray x) except *:
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        return FI_FLOAT32
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64:
+        return FI_FLOAT64
+    raise SystemError("neither float32 nor float64")
+
+
 cdef int64_t step(cnp.ndarray x, int axis):
     return cnp.PyArray_STRIDE(x, axis) // cnp.PyArray_ITEMSIZE(x)
 
@@ -245,13 +253,13 @@ def multiply(cnp.ndarray c not None, cnp.ndarray a not None, cnp.ndarray b not N
     if not rows_contiguous(c):
         a, b, c = b.T, a.T, c.T
         p.row_reach, p.column_reach = p.column_reach, p.row_reach
-    p.dtype = _DTYPES[c.dtype.name]
+    p.dtype = real(c)
     p.update = _UPDATES[update]
     p.rows, p.depth, p.columns = c.shape[0], a.shape[1], c.shape[1]
     p.a, p.b, p.c = <const char *>cnp.PyArray_DATA(a), <const char *>cnp.PyArray_DATA(b), <char *>cnp.PyArray_DATA(c)
     p.a_row, p.a_depth, p.b_depth, p.b_column, p.c_row = step(a, 0), step(a, 1), step(b, 0), step(b, 1), step(c, 0)
     if (not rows_contiguous(c) or (a.shape[0], b.shape[0], b.shape[1]) != (p.rows, p.depth, p.columns)
-            or a.dtype != c.dtype or b.dtype != c.dtype or scratch.nbytes < threads * FI_SCRATCH):
+            or real(a) != p.dtype or real(b) != p.dtype or scratch.nbytes < threads * FI_SCRATCH):
         raise SystemError("multiply: operands do not fit")
     cdef char *work = <char *>cnp.PyArray_DATA(scratch)
     cdef fi_poll poll = poll_here()
@@ -263,7 +271,7 @@ def multiply(cnp.ndarray c not None, cnp.ndarray a not None, cnp.ndarray b not N
 def reflectors(cnp.ndarray v not None, int threads):
     """Householder vectors in place of the columns of a C-order matrix; returns the factors of Q's columns."""
     cdef cnp.ndarray signs = np.empty(v.shape[1], np.float64)
-    cdef fi_dtype dtype = _DTYPES[v.dtype.name]
+    cdef fi_dtype dtype = real(v)
     cdef int64_t rows = v.shape[0], columns = v.shape[1], pitch = step(v, 0)
     cdef void *data = cnp.PyArray_DATA(v)
     cdef double *factors = <double *>cnp.PyArray_DATA(signs)
@@ -279,7 +287,7 @@ def reflectors(cnp.ndarray v not None, int threads):
 
 def cholesky(cnp.ndarray a not None):
     """The upper factor of a C-order float64 matrix in place; False if a pivot was not positive."""
-    if not rows_contiguous(a) or a.shape[0] != a.shape[1] or a.dtype != np.float64:
+    if not rows_contiguous(a) or a.shape[0] != a.shape[1] or real(a) != FI_FLOAT64:
         raise SystemError("cholesky: a does not fit")
     cdef double *data = <double *>cnp.PyArray_DATA(a)
     cdef int64_t n = a.shape[0], pitch = step(a, 0)
@@ -292,7 +300,7 @@ def cholesky(cnp.ndarray a not None):
 def invert_upper(cnp.ndarray r not None):
     """The inverse of an upper triangular C-order float64 matrix."""
     cdef cnp.ndarray inverse = np.empty((r.shape[0], r.shape[1]), np.float64)
-    if not rows_contiguous(r) or r.shape[0] != r.shape[1] or r.dtype != np.float64:
+    if not rows_contiguous(r) or r.shape[0] != r.shape[1] or real(r) != FI_FLOAT64:
         raise SystemError("invert_upper: r does not fit")
     cdef double *data = <double *>cnp.PyArray_DATA(r)
     cdef double *to = <double *>cnp.PyArray_DATA(inverse)
@@ -305,7 +313,7 @@ def invert_upper(cnp.ndarray r not None):
 def triangular_factor(cnp.ndarray gram not None):
     """T of the compact WY form I - V T V' in the place of V'V: its inverse is V'V above the diagonal, half of it on it."""
     cdef cnp.ndarray work = np.empty((2, gram.shape[0], gram.shape[0]), np.float64)
-    cdef fi_dtype dtype = _DTYPES[gram.dtype.name]
+    cdef fi_dtype dtype = real(gram)
     if not gram.flags.c_contiguous or gram.shape[0] != gram.shape[1]:
         raise SystemError("triangular_factor: gram does not fit")
     cdef void *data = cnp.PyArray_DATA(gram)
@@ -320,7 +328,7 @@ def scale(str dtype, cnp.ndarray q not None, double gain, cnp.ndarray out not No
     cdef fi_dtype kind = _DTYPES[dtype]
     if (not rows_contiguous(q) or not rows_contiguous(out) or q.shape[0] != out.shape[0] or q.shape[1] != out.shape[1]
             or cnp.PyArray_ITEMSIZE(out) != <int>fi_item_size(kind)
-            or q.dtype != (np.float64 if kind == FI_FLOAT64 else np.float32)):
+            or real(q) != (FI_FLOAT64 if kind == FI_FLOAT64 else FI_FLOAT32)):
         raise SystemError("scale: arrays do not fit")
     cdef const void *source = cnp.PyArray_DATA(q)
     cdef void *to = cnp.PyArray_DATA(out)
@@ -334,9 +342,9 @@ def scale(str dtype, cnp.ndarray q not None, double gain, cnp.ndarray out not No
 
 def accumulate(cnp.ndarray total not None, cnp.ndarray addend not None, int threads):
     """total += addend in float64; rows contiguous in both."""
-    cdef fi_dtype dtype = _DTYPES[addend.dtype.name]
+    cdef fi_dtype dtype = real(addend)
     if (not rows_contiguous(total) or not rows_contiguous(addend) or total.shape[0] != addend.shape[0]
-            or total.shape[1] != addend.shape[1] or total.dtype != np.float64):
+            or total.shape[1] != addend.shape[1] or real(total) != FI_FLOAT64):
         raise SystemError("accumulate: arrays do not fit")
     cdef const void *source = cnp.PyArray_DATA(addend)
     cdef double *to = <double *>cnp.PyArray_DATA(total)

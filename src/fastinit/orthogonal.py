@@ -1,4 +1,4 @@
-"""Orthogonal matrices: which reflectors and products, in which order. docs/stream.md, section 5, in code.
+"""Orthogonal matrices: which reflectors and products, in which order. docs/stream.md, "Orthogonal", in code.
 
 The matrix is seen as tall here, long side x short side, transposed if need be. The C core multiplies; NumPy selects,
 copies and rounds.

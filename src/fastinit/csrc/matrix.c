@@ -16,7 +16,7 @@
 #define LEAST_COLUMNS 96
 #define SLAB (4 * FI_DEPTH)
 #define TILES_A_THREAD 4
-#define PER_ELEMENT 16 /* terms of a product that cost what an element of a fill costs */
+#define PER_ELEMENT 64 /* terms of a product for which a second thread is as worthwhile as for an element of a fill */
 #define REFLECTORS 16  /* in a tile: a cache line of float32 */
 #define ROWS 64        /* in a tile of an elementwise operation */
 
