@@ -140,3 +140,132 @@ def truncated_t(seed: int, name: str, i: int, dtype: str) -> Fraction:
     if dtype == "float64":
         return Fraction(2 * integer(seed, name, i) + 1, 2**54)
     return Fraction(2 * word(seed, name, i) + 1, 2**33)
+
+
+# ---- orthogonal: docs/stream.md, section 6 ---------------------------------------------------------------
+
+
+def two_sum(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """a + b rounded, and the error of it (Knuth)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def two_product(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """a b rounded, and the error of it (Dekker, Veltkamp)."""
+
+    def split(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        high = x * 134217729.0 - (x * 134217729.0 - x)
+        return high, x - high
+
+    (a_high, a_low), (b_high, b_low), product = split(a), split(b), a * b
+    return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+def sum_to_odd(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a + b, of its two neighbours the one with an odd last bit unless it is exact."""
+    total, error = two_sum(a, b)
+    bits = np.ascontiguousarray(total).view(np.int64)
+    odd = bits + np.where((error > 0) == (total > 0), 1, -1)
+    return np.where((error != 0) & (bits & 1 == 0), odd, bits).view(np.float64)
+
+
+def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """The fused multiply-add of float32 or float64 (Boldo and Melquiond, IEEE TC 2008)."""
+    if a.dtype == np.float32:  # the product is exact in float64
+        return sum_to_odd(a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64)).astype(np.float32)
+    high, low = two_product(a, b)
+    rest, small = two_sum(c, low)
+    total, error = two_sum(high, rest)
+    return total + sum_to_odd(small, error)
+
+
+def matrix_product(a: np.ndarray, b: np.ndarray, c: np.ndarray | None = None, sign: int = 1) -> np.ndarray:
+    """A B, or C +- A B."""
+    c = np.zeros((a.shape[0], b.shape[1]), a.dtype) if c is None else c
+    for first in range(0, a.shape[1], 256):
+        s = np.zeros_like(c)
+        for k in range(first, min(first + 256, a.shape[1])):
+            s = fma(*np.broadcast_arrays(a[:, k : k + 1], b[k : k + 1]), s)
+        c = c + s if sign > 0 else c - s
+    return c
+
+
+def inverse_of_upper(u: np.ndarray) -> np.ndarray:
+    n = len(u)
+    x = np.zeros((n, n))
+    for i in reversed(range(n)):
+        s = np.zeros(n)
+        for k in range(i + 1, n):
+            s[k:] = s[k:] + u[i, k] * x[k, k:]
+        x[i, i + 1 :] = -s[i + 1 :] / u[i, i]
+        x[i, i] = 1 / u[i, i]
+    return x
+
+
+def orthogonal_of(g: np.ndarray) -> np.ndarray:
+    """Q of the Gaussian G, float32 or float64, to the bit."""
+    m, n = g.shape
+    if m < n:
+        return orthogonal_of(g.T).T
+    return tall_orthogonal_of(g) if m >= 8 * n else general_orthogonal_of(g)
+
+
+def general_orthogonal_of(g: np.ndarray) -> np.ndarray:
+    m, n = g.shape
+    q = np.zeros((m, n), g.dtype)
+    for first in reversed(range(0, n, 128)):
+        v = g[first:, first : first + 128].copy()
+        for k in range(v.shape[1]):
+            v[:k, k] = 0
+            squares = 0.0
+            for x in v[k:, k].astype(np.float64):
+                squares += x * x
+            t = math.sqrt(squares)
+            sign = -1 if t > 0 and v[k, k] >= 0 else 1
+            if k == len(v) - 1:
+                sign = 1 if v[k, k] >= 0 else -1
+            v[k, k] = 0 if k == len(v) - 1 else float(v[k, k]) - sign * t
+            q[first + k, first + k] = sign
+        u = np.triu(matrix_product(v.T, v).astype(np.float64))
+        for k in range(len(u)):
+            u[k, k] = 0.5 * u[k, k] if u[k, k] > 0 else 1
+        t = inverse_of_upper(u).astype(g.dtype)
+        part = q[first:, first:]
+        q[first:, first:] = matrix_product(v, matrix_product(t, matrix_product(v.T, part)), part, -1)
+    return q
+
+
+def tall_orthogonal_of(g: np.ndarray) -> np.ndarray:
+    m, n = g.shape
+    s = np.zeros((n, n))
+    for row in range(0, m, 1024):
+        rows = g[row : row + 1024]
+        s = s + matrix_product(rows.T, rows).astype(np.float64)
+    blocks = [slice(j, min(j + 128, n)) for j in range(0, n, 128)]
+    r, y, diagonal = np.zeros((n, n)), np.zeros((n, n)), []
+    for j, columns in enumerate(blocks):
+        for i, rows in enumerate(blocks[: j + 1]):
+            own = s[rows, columns]
+            if i > 0:
+                own = matrix_product(r[: rows.start, rows].T, r[: rows.start, columns], own, -1)
+            if i < j:
+                r[rows, columns] = matrix_product(diagonal[i].T, own)
+                continue
+            own = own.copy()
+            for k in range(len(own)):
+                own[k, k] = math.sqrt(own[k, k])
+                own[k, k + 1 :] = own[k, k + 1 :] / own[k, k]
+                for i_ in range(k + 1, len(own)):
+                    own[i_, i_:] = own[i_, i_:] - own[k, i_] * own[k, i_:]
+            r[rows, columns] = np.triu(own)
+            diagonal.append(inverse_of_upper(r[rows, columns]))
+    for j, columns in enumerate(blocks):
+        z = np.zeros((columns.start, columns.stop - columns.start))
+        for rows in blocks[:j]:
+            z[: rows.stop] = matrix_product(y[: rows.stop, rows], r[rows, columns], z[: rows.stop], 1)
+        if j:
+            y[: columns.start, columns] = matrix_product(z, diagonal[j], np.zeros_like(z), -1)
+        y[columns, columns] = diagonal[j]
+    return matrix_product(g, y.astype(g.dtype))

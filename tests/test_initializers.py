@@ -208,6 +208,8 @@ FUNCTIONS = {
     "he_normal": {"gain": 2.0},
     "lecun_uniform": {"fan_in": 5},
     "lecun_normal": {},
+    "orthogonal": {"gain": 0.5},
+    "delta_orthogonal": {"out_axis": 2, "in_axis": 1},
 }
 
 
@@ -215,15 +217,16 @@ FUNCTIONS = {
 def test_each_function_is_its_recipe(name, dtype):
     """In place, allocating, and a region: one way through."""
     function, parameters = getattr(fi, name), FUNCTIONS[name]
-    expected = fi.recipe(name, (40, 30), dtype=dtype, seed=2, name="f", **parameters)[...]
-    made = function((40, 30), seed=2, name="f", dtype=dtype, **parameters)
+    shape = (40, 5, 6) if name == "delta_orthogonal" else (40, 30)
+    expected = fi.recipe(name, shape, dtype=dtype, seed=2, name="f", **parameters)[...]
+    made = function(shape, seed=2, name="f", dtype=dtype, **parameters)
     assert made.dtype == expected.dtype
     assert made.__array_interface__["data"][0] % 64 == 0
     assert (made == expected).all()
-    out = np.empty((40, 30), expected.dtype)
+    out = np.empty(shape, expected.dtype)
     assert function(out, seed=2, name="f", **parameters) is out
     assert (out == expected).all()
-    part = function((10, 30), shape=(40, 30), index=np.s_[5:15], seed=2, name="f", dtype=dtype, **parameters)
+    part = function((10, *shape[1:]), shape=shape, index=np.s_[5:15], seed=2, name="f", dtype=dtype, **parameters)
     assert (part == expected[5:15]).all()
     assert function.__doc__.count("{") == 0
     assert "Parameters" in function.__doc__

@@ -116,6 +116,11 @@ def test_callers_environment_changes_nothing_and_is_kept(isa, environment, bits)
         lambda: fi.truncated_normal(500, std=1e-39, lower=-1, upper=5, seed=1),
         lambda: fi.truncated_normal(500, lower=4, upper=6, seed=1, dtype="float64"),
         lambda: fi.glorot_uniform((7, 11), gain=1.1, seed=1, dtype="float64"),
+        lambda: fi.orthogonal((40, 30), gain=0.7, seed=1),
+        lambda: fi.orthogonal((40, 3), seed=1, dtype="bfloat16"),
+        lambda: fi.orthogonal((1, 20), gain=1e-39, seed=1),
+        lambda: fi.orthogonal((20, 20), gain=1e-310, seed=1, dtype="float64"),
+        lambda: fi.orthogonal((30, 30), gain=1e-5, seed=1, dtype="float16"),
     ]
     plain = environment.get()
     got = []
@@ -220,6 +225,30 @@ def test_control_c_stops_a_long_fill_and_says_so():
     assert run.stdout == "stopped True True\n", run.stdout + run.stderr
 
 
+def test_control_c_stops_an_orthogonal_fill_and_says_so():
+    """Minutes, if it were not for the signal: float64 without fma in both routes."""
+    for shape in ["(3000, 3000)", "(20000, 1500)"]:
+        run = run_python(
+            f"""
+            import os, signal, threading, time, fastinit as fi
+            r = fi.recipe("orthogonal", {shape}, dtype="float64", seed=0)
+            def interrupt():
+                time.sleep(0.5)
+                global sent
+                sent = time.monotonic()
+                os.kill(os.getpid(), signal.SIGINT)
+            threading.Thread(target=interrupt).start()
+            try:
+                r[...]
+            except KeyboardInterrupt as error:
+                print("stopped", time.monotonic() - sent < 5, error.__notes__)
+            """,
+            FASTINIT_ISA="base",
+        )
+        assert run.stdout.startswith("stopped True"), run.stdout + run.stderr
+        assert "incomplete" in run.stdout
+
+
 def test_a_signal_handler_that_does_not_raise_does_not_stop():
     seen = []
     before = signal.signal(signal.SIGALRM, lambda *_: seen.append(time.monotonic()))
@@ -251,6 +280,29 @@ def test_no_memory_proportional_to_the_output():
     )
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) < 16 * 1024  # KiB
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "share"),
+    [("(2050, 2049)", "float32", 0.4), ("(2900, 2900)", "bfloat16", 0.4), ("(5800, 725)", "float32", 0.4), ("(725, 5800)", "float32", 0.4),
+     ("(33000, 512)", "float32", 0.2)],
+)  # fmt: skip
+def test_memory_of_orthogonal_fills(shape, dtype, share):
+    """Peak resident memory above the output, as a share of it, with two threads."""
+    run = run_python(
+        f"""
+        import resource, numpy as np, fastinit as fi
+        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        fi.orthogonal((300, 290), seed=0, threads=2); fi.orthogonal((300, 5), seed=0, threads=2)
+        r = fi.recipe("orthogonal", {shape}, dtype={dtype!r}, seed=0)
+        out = np.ones(r.shape, r.dtype)
+        before = peak()
+        r.fill(out, threads=2)
+        print((peak() - before) * 1024 / out.nbytes)
+        """
+    )
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout) < share
 
 
 def test_first_touch_is_not_needed():

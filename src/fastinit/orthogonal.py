@@ -24,7 +24,7 @@ GRAM_ROWS = 1024
 #: From this ratio of the sides on Q is G R^-1: part of the stream version.
 TALL = 8
 #: Elements of Gaussian rows held at once.
-ROWS_AT_ONCE = 1 << 20
+ROWS_AT_ONCE = 1 << 19
 
 #: Numbers of rows or columns: in order, or listed.
 Numbers = range | np.ndarray
@@ -178,25 +178,26 @@ class Orthogonal:
             self._scale(work, matrix, matrix)
             return
         kept = slice(None) if every_row else _as_slice(np.asarray(rows))
-        lengths = grid.shape[: len(self._long.axes)], grid.shape[len(self._long.axes) :]
         listed = np.asarray(columns)
-        for start, stop in self._panels(columns):
+        panels = self._panels(columns)
+        space = np.empty((self._long.size, max(stop - start for start, stop in panels)), self._working)
+        for start, stop in panels:
             inside = np.flatnonzero((listed >= start) & (listed < stop))
-            if not len(inside):
+            if len(inside):
+                panel = space[:, : stop - start]
+                self._columns(work, panel, start, factors)
+                chosen = panel[kept][:, _as_slice(listed[inside] - start)]
+                self._put(work, chosen, grid, range(len(chosen)), inside)
+            else:
                 work.advance(self._cost_of_panel(start, stop))
-                continue
-            panel = np.empty((self._long.size, stop - start), self._working)
-            self._columns(work, panel, start, factors)
-            chosen = self._rounded(work, panel[kept][:, _as_slice(listed[inside] - start)], grid.dtype)
-            grid[(..., *_index(inside, lengths[1]))] = chosen.reshape(*lengths[0], -1)
 
     def _panels(self, columns: Numbers) -> list[tuple[int, int]]:
-        """(start, stop) of all columns from the first that is wanted to the last: a sixteenth of the matrix each."""
+        """(start, stop) of all columns from the first that is wanted to the last: a sixteenth each, or a block."""
         if isinstance(columns, range):
             low, high = sorted((columns[0], columns[-1]))
         else:
             low, high = int(columns.min()), int(columns.max())
-        width = -(-self._short.size // (16 * BLOCK)) * BLOCK
+        width = max(1, self._short.size // (16 * BLOCK)) * BLOCK
         return [(start, min(start + width, high + 1)) for start in range(low, high + 1, width)]
 
     def _cost_of_panel(self, start: int, stop: int) -> int:
@@ -239,22 +240,22 @@ class Orthogonal:
         listed = np.asarray(columns)
         starts = [j * BLOCK for j in range(len(inverse)) if ((listed >= j * BLOCK) & (listed < (j + 1) * BLOCK)).any()]
         width = starts[-1] + inverse[starts[-1] // BLOCK].shape[1]  # later columns of G are not needed
-        lengths = grid.shape[: len(self._long.axes)], grid.shape[len(self._long.axes) :]
-        height = max(1, ROWS_AT_ONCE // self._short.size)
+        height = min(len(rows), max(1, ROWS_AT_ONCE // self._short.size))
+        held = self._empty_rows(height, width)
+        space = np.empty_like(held) if matrix is None else held
         for low in range(0, len(rows), height):
             wanted = rows[low : low + height]
-            g = self._empty_rows(len(wanted), width)
+            g = held[: len(wanted)]
             self._normals_at(g, wanted, range(width), work.threads)
-            q = matrix[low : low + height] if matrix is not None else np.empty_like(g)
+            q = space[: len(wanted)] if matrix is None else matrix[low : low + height]
             for start in starts:
                 block = inverse[start // BLOCK]
                 stop = start + block.shape[1]
                 work.multiply(q[:, start:stop], g[:, :stop], block, upper="b", diagonal=start)
-            if matrix is not None:
-                self._scale(work, q, q)
+            if matrix is None:
+                self._put(work, q[:, _as_slice(listed)], grid, range(low, low + len(wanted)), np.arange(len(listed)))
             else:
-                at = _index(np.arange(low, low + len(wanted)), lengths[0])
-                grid[at] = self._rounded(work, q[:, _as_slice(listed)], grid.dtype).reshape(-1, *lengths[1])
+                self._scale(work, q, q)
             work.advance(len(wanted) * self._short.size**2)
 
     def _inverse_of_r(self, work: Work) -> list[np.ndarray]:
@@ -271,22 +272,26 @@ class Orthogonal:
     def _gram(self, work: Work) -> list[np.ndarray]:
         """G'G by blocks of columns, float64: GRAM_ROWS rows at a time in the working precision, then added."""
         long, short = self._long.size, self._short.size
-        stops = [min(start + BLOCK, short) for start in range(0, short, BLOCK)]
-        blocks = [np.zeros((stop, stop - start)) for start, stop in zip(range(0, short, BLOCK), stops)]
-        part = np.zeros((short, min(BLOCK, short)), self._working)
-        height = max(1, ROWS_AT_ONCE // (GRAM_ROWS * short)) * GRAM_ROWS
+        starts = range(0, short, BLOCK)
+        blocks = [np.zeros((min(start + BLOCK, short), min(BLOCK, short - start))) for start in starts]
+        parts = [np.zeros(block.shape, self._working) for block in blocks]
+        height = ROWS_AT_ONCE // short
+        height = height // GRAM_ROWS * GRAM_ROWS or (512 if height >= 512 else 256)  # halves and quarters add up
+        held = self._empty_rows(min(height, long), short)
         for low in range(0, long, height):
             rows = range(low, min(low + height, long))
-            held = self._empty_rows(len(rows), short)
-            self._normals_at(held, rows, range(short), work.threads)
-            for start in range(0, len(rows), GRAM_ROWS):
-                g = held[start : start + GRAM_ROWS]
-                for stop, block in zip(stops, blocks):
-                    product = part[:stop, : block.shape[1]]
-                    start_of_block = stop - block.shape[1]
-                    work.multiply(product, g[:, :stop].T, g[:, start_of_block:stop], upper="c", diagonal=start_of_block)
-                    _kernels.accumulate(block, product, work.threads)
-                work.advance(len(g) * short**2)
+            g = held[: len(rows)]
+            self._normals_at(g, rows, range(short), work.threads)
+            for first in range(low, rows.stop, GRAM_ROWS):
+                last = min(first + GRAM_ROWS, rows.stop)
+                own = g[first - low : last - low]
+                for start, block, part in zip(starts, blocks, parts):
+                    stop = len(block)
+                    update = "add" if first % GRAM_ROWS else "set"
+                    work.multiply(part, own[:, :stop].T, own[:, start:stop], update, upper="c", diagonal=start)
+                    if last % GRAM_ROWS == 0 or last == long:
+                        _kernels.accumulate(block, part, work.threads)
+            work.advance(len(rows) * short**2)
         return blocks
 
     # ---- memory ------------------------------------------------------------------------------------------------
@@ -320,14 +325,21 @@ class Orthogonal:
             q, out = q.T, out.T
         _kernels.scale(self._dtype, q, self._gain, out, work.threads)
 
-    def _rounded(self, work: Work, q: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        if q.dtype == dtype and self._gain == 1:
-            return q
-        if not _rows_contiguous(q):
-            q = np.ascontiguousarray(q)
-        out = np.empty(q.shape, dtype)
-        self._scale(work, q, out)
-        return out
+    def _put(self, work: Work, q: np.ndarray, grid: np.ndarray, rows: range, columns: np.ndarray) -> None:
+        """Rounded values into `grid`, at numbers of its rows and columns; a few rows at a time."""
+        sides = len(self._long.axes)
+        height = max(1, ROWS_AT_ONCE // 4 // q.shape[1])
+        for low in range(0, len(rows), height):
+            part = q[low : low + height]
+            if q.dtype != grid.dtype or self._gain != 1:
+                part = np.empty(part.shape, grid.dtype)
+                source = q[low : low + height]
+                self._scale(work, source if _rows_contiguous(source) else np.ascontiguousarray(source), part)
+            down = _index(np.asarray(rows[low : low + height]), grid.shape[:sides])
+            across = _index(columns, grid.shape[sides:])
+            if not isinstance(down[0], slice) and not isinstance(across[0], slice):
+                down = tuple(along[:, None] for along in down)
+            grid[(*down, *across)] = part
 
 
 class DeltaOrthogonal:

@@ -101,7 +101,8 @@ typedef struct {
     double *signs;
 } reflector_job;
 
-/* v = x + s |x| e_0 for `columns` columns at once; the squares are summed in float64, row after row. */
+/* v = x + s |x| e_0 for `columns` columns at once; the squares are summed in float64, row after row. A column of one
+ * element is its sign: no reflection. */
 #define DEFINE_REFLECTORS(name, real)                                                                                  \
     static void name(real *v, int64_t rows, int64_t columns, int64_t pitch, int64_t top, double *signs) {              \
         double squares[REFLECTORS] = {0};                                                                              \
@@ -120,7 +121,12 @@ typedef struct {
             real *x0 = &v[(top + k) * pitch + k];                                                                      \
             const double norm = sqrt(squares[k]);                                                                      \
             signs[k] = norm > 0 && *x0 >= 0 ? -1 : 1;                                                                  \
-            *x0 = (real)((double)*x0 - signs[k] * norm);                                                               \
+            if (top + k == rows - 1) {                                                                                 \
+                signs[k] = *x0 >= 0 ? 1 : -1;                                                                          \
+                *x0 = 0;                                                                                               \
+            } else {                                                                                                   \
+                *x0 = (real)((double)*x0 - signs[k] * norm);                                                           \
+            }                                                                                                          \
         }                                                                                                              \
     }
 DEFINE_REFLECTORS(reflectors_f32, float)

@@ -1,0 +1,616 @@
+"""Orthogonal matrices: that they are, that they are Haar, and that every sum is in its written order."""
+
+import functools
+import itertools
+import math
+import multiprocessing
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+import fastinit as fi
+import reference
+from conftest import DTYPES, Guarded, bits
+from fastinit import _kernels
+from fastinit.orthogonal import Orthogonal, Work, _aligned, _factorise
+from test_law import basic_indices, layouts
+
+PROMISED = {"float32": 3e-5, "float64": 1e-12}
+REAL = ["float32", "float64"]
+
+
+@pytest.fixture(autouse=True)
+def _restore_isa():
+    before = _kernels.isa()
+    yield
+    _kernels.use_isa(before)
+
+
+def drawn(shape, dtype="float32", seed=0, **parameters):
+    return fi.orthogonal(shape, seed=seed, name="o", dtype=dtype, **parameters)
+
+
+def gaussian(shape, dtype="float32", seed=0):
+    return fi.normal(shape, seed=seed, name="o", dtype=dtype)
+
+
+def departure(q):
+    """max |Q'Q - I|, QQ' where wide, in float64."""
+    q = q.astype(np.float64)
+    gram = q.T @ q if q.shape[0] >= q.shape[1] else q @ q.T
+    return np.abs(gram - np.eye(len(gram))).max(initial=0.0)
+
+
+# ---- orthogonal --------------------------------------------------------------------------------------------
+
+#: around tiles (4, 8 rows; 6, 12, 24, 48 columns), blocks (128 reflectors), runs of terms (256) and Gram rows (1024)
+SQUARE = [
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    8,
+    9,
+    12,
+    13,
+    23,
+    24,
+    25,
+    47,
+    48,
+    49,
+    63,
+    64,
+    65,
+    97,
+    127,
+    128,
+    129,
+    200,
+    255,
+    256,
+    257,
+    385,
+]
+OBLONG = [(2, 1), (7, 1), (8, 1), (9, 1), (300, 1), (15, 2), (16, 2), (17, 2), (130, 128), (200, 130), (257, 129), (300, 257),
+          (1023, 127), (1024, 128), (1025, 128), (1031, 129), (1032, 129), (1033, 129), (2049, 40), (3000, 300), (5000, 7)]  # fmt: skip
+EMPTY = [(0, 5), (5, 0), (0, 0)]
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("shape", [(n, n) for n in SQUARE] + OBLONG + [s[::-1] for s in OBLONG] + EMPTY)
+def test_orthonormal(shape, dtype):
+    q = drawn(shape, dtype)
+    assert q.shape == shape
+    assert departure(q) < PROMISED[dtype]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (9, 6), (6, 9), (30, 30), (24, 3), (3, 24), (9, 1), (1, 5)])
+@pytest.mark.parametrize("dtype", REAL)
+def test_small_ones_on_every_isa(isa, shape, dtype):
+    assert departure(drawn(shape, dtype)) < PROMISED[dtype]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 2.0**-11), ("bfloat16", 2.0**-8)])
+@pytest.mark.parametrize("shape", [(300, 200), (1100, 130), (130, 1100)])
+def test_narrow_dtypes_are_float32_rounded_once(shape, dtype, tolerance):
+    q = drawn(shape, dtype, gain=1.7)
+    assert (bits(q) == bits(drawn(shape, gain=1.7).astype(DTYPES[dtype]))).all()
+    assert departure(q.astype(np.float64) / 1.7) < 4 * tolerance
+
+
+def test_gain_multiplies_last(isa):
+    for dtype in REAL:
+        for shape in [(40, 30), (40, 4)]:
+            for gain in (0.1, -3.0, 0.0, math.sqrt(2)):
+                expected = drawn(shape, dtype) * DTYPES[dtype].type(gain)
+                assert (drawn(shape, dtype, gain=gain) == expected).all()
+
+
+def test_std_and_bounds():
+    for shape in [(60, 40), (40, 60), (500, 10), (3, 4, 5, 6)]:
+        r = fi.recipe("orthogonal", shape, seed=0, gain=-2.0)
+        assert r.std == pytest.approx(2 / math.sqrt(max(math.prod(shape[:-1]), shape[-1])))
+        assert np.sqrt((r[...].astype(np.float64) ** 2).mean()) == pytest.approx(r.std, rel=1e-5)
+    for dtype in DTYPES:
+        r = fi.recipe("orthogonal", (2, 1), seed=0, dtype=dtype, gain=3.0)
+        assert r.bounds[0] == -r.bounds[1]
+        assert 3 <= r.bounds[1] < 3.1
+        values = np.concatenate([drawn((2, 1), dtype, seed=seed, gain=3.0) for seed in range(300)])
+        assert (np.abs(values.astype(np.float64)) <= r.bounds[1]).all()
+
+
+# ---- to the bit ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 1), (4, 6, 3), (9, 50, 257), (13, 25, 300), (70, 100, 600)])
+@pytest.mark.parametrize("dtype", REAL)
+def test_product_sums_in_the_written_order(isa, shape, dtype):
+    m, n, depth = shape if len(shape) == 3 else (2, 3, 1)
+    random = np.random.default_rng(0)
+    a, b, c = (random.standard_normal(s).astype(dtype) for s in [(m, depth), (depth, n), (m, n)])
+    for update, sign, start in [("set", 1, None), ("add", 1, c), ("subtract", -1, c)]:
+        expected = reference.matrix_product(a, b, start, sign)
+        for orders, threads in zip(itertools.product("CF", repeat=3), itertools.cycle([1, 2, 3])):
+            operands = [np.array(x, order=order) for x, order in zip((c, a, b), orders)]
+            _kernels.multiply(*operands, update, _aligned(threads * _kernels.SCRATCH), threads)
+            assert (bits(operands[0]) == bits(expected)).all()
+
+
+@pytest.mark.parametrize("dtype", REAL)
+def test_leaving_out_zeros_changes_nothing(isa, dtype):
+    random = np.random.default_rng(1)
+    n = 300
+    a = random.standard_normal((90, n)).astype(dtype)
+    b = np.triu(random.standard_normal((n, n))).astype(dtype)
+    scratch = _aligned(_kernels.SCRATCH)
+    for start in (0, n // 3):
+        stop = n - 5
+        for order in "CF":
+            plain, short = (np.empty((90, stop - start), dtype, order=order) for _ in range(2))
+            _kernels.multiply(plain, a[:, :stop], b[:stop, start:stop], "set", scratch, 1)
+            _kernels.multiply(short, a[:, :stop], b[:stop, start:stop], "set", scratch, 1, "b", start)
+            assert (bits(plain) == bits(short)).all()
+        plain, short = (np.full((stop, stop - start), 7, dtype) for _ in range(2))
+        _kernels.multiply(plain, a[:, :stop].T, a[:, start:stop], "set", scratch, 1)
+        _kernels.multiply(short, a[:, :stop].T, a[:, start:stop], "set", scratch, 1, "c", start)
+        wanted = np.arange(stop)[:, None] <= np.arange(start, stop)
+        assert (plain[wanted] == short[wanted]).all()
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("shape", [(1, 1), (5, 5), (9, 6), (6, 9), (140, 133), (133, 140), (300, 129), (1, 9), (16, 2), (3, 24),
+                                   (1100, 5), (1040, 130)])  # fmt: skip
+def test_values_are_the_documents(isa, shape, dtype):
+    """docs/stream.md, section 6, written a second time."""
+    assert (bits(drawn(shape, dtype)) == bits(reference_of(shape, dtype))).all()
+
+
+@functools.cache
+def reference_of(shape, dtype):
+    return reference.orthogonal_of(gaussian(shape, dtype))
+
+
+@pytest.mark.parametrize("shape", [(64, 8), (900, 100), (100, 900), (3000, 260), (12, 1)])
+def test_tall_ones_are_the_q_of_numpys_qr(shape):
+    g = gaussian(shape, "float64")
+    q, r = np.linalg.qr(g if shape[0] > shape[1] else g.T)
+    q = q * np.sign(np.diag(r))
+    assert np.abs(drawn(shape, "float64") - (q if shape[0] > shape[1] else q.T)).max() < 1e-13
+
+
+@pytest.mark.parametrize("shape", [(30, 30), (200, 150), (150, 200), (300, 60)])
+def test_general_ones_are_products_of_the_drawn_reflectors(shape):
+    g = gaussian(shape, "float64")
+    g = g if shape[0] >= shape[1] else g.T
+    m, n = g.shape
+    q = np.eye(m, n)
+    signs = np.ones(n)
+    for k in reversed(range(n)):
+        x = g[k:, k].copy()
+        signs[k] = 1 if x[0] >= 0 else -1
+        v = x + signs[k] * np.linalg.norm(x) * np.eye(m - k)[0]
+        q[k:] -= np.outer(2 * v / (v @ v), v @ q[k:])
+    expected = q * -signs
+    assert np.abs(drawn(shape, "float64") - (expected if shape[0] >= shape[1] else expected.T)).max() < 1e-13
+
+
+# ---- a column is never lost --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", REAL)
+def test_reflectors_of_zeros(dtype):
+    """sign(0) is not 0; a column of zeros is no reflection, and leaves its column of Q alone."""
+    v = np.ones((5, 3), dtype)
+    v[0, 0] = -0.0  # x_0 = 0, |x| > 0
+    v[1:, 1] = 0  # x = 0
+    v[2, 2] = -1.0
+    signs = _kernels.reflectors(v, 1)
+    assert signs.tolist() == [-1, 1, 1]
+    assert v[:, 0].tolist() == [2, 1, 1, 1, 1]
+    assert v[:, 1].tolist() == [0] * 5
+    assert v[:2, 2].tolist() == [0, 0]
+    gram = v.T @ v
+    _kernels.triangular_factor(gram)
+    h = np.eye(5) - v.astype(np.float64) @ gram.astype(np.float64) @ v.T.astype(np.float64)
+    assert np.abs(h.T @ h - np.eye(5)).max() < 1e-6
+    assert np.abs(h[:, 0] * signs[0] - np.array([0, 1, 1, 1, 1]) / 2).max() < 1e-6  # column 0 is x / |x|
+
+
+def test_a_last_column_of_one_element_is_a_sign():
+    assert {float(drawn((1, 1), seed=seed)[0, 0]) for seed in range(40)} == {-1.0, 1.0}
+    for seed in range(20):
+        assert drawn((1, 1), seed=seed)[0, 0] == (1 if gaussian((1, 1), seed=seed)[0, 0] >= 0 else -1)
+
+
+def test_dependent_rows_are_an_error_not_nan():
+    g = np.zeros((64, 2))
+    with pytest.raises(ArithmeticError, match="not independent"):
+        _factorise(Work(1, _aligned(_kernels.SCRATCH), lambda _: None), [g.T @ g])
+
+
+# ---- Haar --------------------------------------------------------------------------------------------------
+
+#: Each test fails below it; about 60 p-values, so one false alarm in 1,600 choices of the seeds. They are fixed.
+ALARM = 1e-5
+SAMPLES = 4000
+
+
+@functools.cache
+def sample(shape, dtype="float32"):
+    return np.stack([drawn(shape, dtype, seed=seed).astype(np.float64) for seed in range(SAMPLES)])
+
+
+def p_of_mean(values, expected):
+    z = (values.mean() - expected) / (values.std() / math.sqrt(len(values)))
+    return 2 * stats.norm.sf(abs(z))
+
+
+def p_of_traces(q):
+    """Moments of the trace over O(n), n >= 2: 0, 1 and 3 (Diaconis and Shahshahani 1994)."""
+    trace = np.trace(q, axis1=1, axis2=2)
+    return [p_of_mean(trace**power, expected) for power, expected in [(1, 0), (2, 1), (4, 3)]]
+
+
+def p_of_determinants(q):
+    return stats.binomtest(int((np.linalg.det(q) > 0).sum()), len(q)).pvalue
+
+
+def p_of_entries(q, at):
+    """An entry of a unit vector of n elements: sign times the root of Beta(1/2, (n - 1)/2)."""
+    n = max(q.shape[1:])
+    entries = q[:, *at]
+    law = stats.beta(0.5, (n - 1) / 2)
+    return [
+        stats.kstest(entries**2, law.cdf).pvalue,
+        stats.binomtest(int((entries > 0).sum()), len(entries)).pvalue,
+    ]
+
+
+@pytest.mark.parametrize("n", [2, 3, 6])
+def test_traces_and_determinants(n):
+    assert min(p_of_traces(sample((n, n)))) > ALARM
+    assert p_of_determinants(sample((n, n))) > ALARM
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (5, 5), (6, 3), (3, 6), (16, 2), (2, 16), (24, 3)])
+def test_entries_and_blocks(shape):
+    q = sample(shape)
+    for at in {(0, 0), (shape[0] - 1, shape[1] - 1), (shape[0] // 2, 0)}:
+        assert min(p_of_entries(q, at)) > ALARM
+    # products of entries of one row or one column have mean 0, squares 1/n
+    n = max(shape)
+    assert p_of_mean(q[:, 0, 0] * q[:, -1, 0], 0) > ALARM
+    assert p_of_mean(q[:, 0, 0] * q[:, 0, -1], 0) > ALARM
+    assert p_of_mean(q[:, -1, -1] ** 2, 1 / n) > ALARM
+
+
+@pytest.mark.parametrize("shape", [(8, 4), (32, 4)])
+def test_squares_of_minors(shape):
+    """The top square block of a Haar matrix: E det^2 = 1 / binomial(m, n) on either route."""
+    q = sample(shape)[:, : shape[1]]
+    assert p_of_mean(np.linalg.det(q) ** 2, 1 / math.comb(*shape)) > ALARM
+
+
+def test_these_tests_see_a_missing_sign():
+    """Without the sign of R's diagonal, or with a column's factor left out, the same statistics raise the alarm."""
+    random = np.random.default_rng(0)
+    plain = np.stack([np.linalg.qr(random.standard_normal((3, 3)))[0] for _ in range(SAMPLES)])
+    assert min(p_of_traces(plain)) < ALARM
+    q = sample((3, 3))
+    g = np.stack([gaussian((3, 3), seed=seed) for seed in range(SAMPLES)])
+    x0 = g[:, 0, 0]
+    unsigned = q.copy()
+    unsigned[:, :, 0] *= -np.where(x0 >= 0, 1, -1)[:, None]  # H's own column
+    assert min(*p_of_traces(unsigned), *p_of_entries(unsigned, (0, 0))) < ALARM
+    lost = q.copy()
+    lost[::50, :, 2] = 0  # a column zeroed now and then
+    assert max(departure(one) for one in lost) > 0.9
+
+
+# ---- the law -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("shape", [(300, 257), (257, 300), (1500, 150), (150, 1500)])
+def test_threads(shape, dtype):
+    expected = bits(fi.orthogonal(shape, seed=0, dtype=dtype, threads=1))
+    for threads in (2, 3, 7):
+        assert (bits(fi.orthogonal(shape, seed=0, dtype=dtype, threads=threads)) == expected).all()
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("shape", [(60, 50), (50, 60), (150, 140), (250, 30), (30, 250), (1050, 9)])
+def test_isas(shape, dtype):
+    made = []
+    for isa in _kernels.usable_isas():
+        _kernels.use_isa(isa)
+        made.append(bits(drawn(shape, dtype)))
+    assert all((other == made[0]).all() for other in made)
+
+
+SHAPES = [(7, 5), (5, 7), (12, 12), (140, 130), (16, 2), (2, 16), (200, 20), (3, 150), (3, 4, 5), (2, 3, 4, 6), (3, 2, 50), (50, 2, 2),
+          (1, 6), (6, 1), (1, 1), (2, 1, 3, 2)]  # fmt: skip
+
+
+@st.composite
+def recipes(draw):
+    shape = draw(st.sampled_from(SHAPES))
+    axes = draw(st.permutations(range(len(shape))))
+    out_axis = tuple(axes[: draw(st.integers(1, len(shape) - 1))])
+    dtype = draw(st.sampled_from(list(DTYPES)))
+    if len(shape) > 2 and draw(st.booleans()):
+        inside, outside = axes[0], axes[1]
+        if shape[inside] > shape[outside]:
+            inside, outside = outside, inside
+        return fi.recipe("delta_orthogonal", shape, in_axis=inside, out_axis=outside, seed=5, name="law", dtype=dtype)
+    gain = draw(st.sampled_from([1.0, 0.3]))
+    return fi.recipe("orthogonal", shape, out_axis=out_axis, gain=gain, seed=5, name="law", dtype=dtype)
+
+
+@functools.cache
+def whole_of(recipe):
+    _kernels.use_isa(_kernels.usable_isas()[0])
+    return recipe[...]
+
+
+@given(data=st.data(), recipe=recipes())
+@settings(max_examples=600, deadline=None, derandomize=True)
+def test_any_region_in_any_layout_by_any_threads_and_isa(data, recipe):
+    expected = whole_of(recipe)
+    index = data.draw(basic_indices(recipe.shape), "index")
+    region = expected[index]
+    place = Guarded(region.shape, recipe.to_dict()["dtype"], **data.draw(layouts(region.shape), "layout"))
+    _kernels.use_isa(data.draw(st.sampled_from(_kernels.usable_isas()), "isa"))
+    recipe.fill(place.array, index, threads=data.draw(st.sampled_from([1, 2, 3]), "threads"))
+    assert (bits(place.array) == bits(region)).all()
+    assert place.untouched()
+
+
+@given(data=st.data(), recipe=recipes())
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_take(data, recipe):
+    part, expected = recipe, whole_of(recipe)
+    if data.draw(st.booleans(), "of a part"):
+        index = data.draw(basic_indices(recipe.shape), "index")
+        part, expected = recipe.part(index), expected[index]
+    if part.ndim and part.shape[0]:
+        n = part.shape[0]
+        rows = np.array(data.draw(st.lists(st.integers(-n, n - 1), max_size=12), "rows"), np.int64)
+        if data.draw(st.booleans(), "two axes"):
+            rows = np.stack([rows, rows[::-1]])
+        assert (bits(part.take(rows)) == bits(expected[rows])).all()
+
+
+@pytest.mark.parametrize("shape", [(2100, 130), (130, 2100), (300, 280)])
+def test_what_is_held_in_memory_changes_nothing(monkeypatch, shape):
+    """Rows of the Gaussian and of the result are made a few at a time, halves and quarters of a Gram block too."""
+    expected = {dtype: bits(drawn(shape, dtype)) for dtype in ("float32", "bfloat16")}
+    for rows in (1, 100, 300, 600, 1000, 1024, 1500, 5000):
+        monkeypatch.setattr(sys.modules[Orthogonal.__module__], "ROWS_AT_ONCE", rows * min(shape))
+        for dtype, whole in expected.items():
+            assert (bits(drawn(shape, dtype)) == whole).all()
+
+
+def test_the_view_is_others_by_out_axes():
+    for shape, out_axis in [((3, 4, 5), 1), ((3, 4, 5), (2, 0)), ((2, 3, 4, 5), (1, 2)), ((30, 2, 2), 0)]:
+        q = drawn(shape, "float64", out_axis=out_axis)
+        columns = out_axis if isinstance(out_axis, tuple) else (out_axis,)
+        others = [axis for axis in range(len(shape)) if axis not in columns]
+        n = math.prod(shape[axis] for axis in columns)
+        matrix = q.transpose(*others, *columns).reshape(-1, n)
+        assert departure(matrix) < 1e-12
+        g = gaussian(shape, "float64").transpose(*others, *columns).reshape(-1, n)
+        assert np.abs(matrix - reference.orthogonal_of(g)).max() < 1e-13
+
+
+def test_torch_weights():
+    """(out, in, *k): rows of memory are the columns."""
+    q = drawn((6, 4, 3, 3), in_axis=1, out_axis=0)
+    assert departure(q.reshape(6, 36)) < 3e-5
+    assert (q == drawn((6, 4, 3, 3), out_axis=0)).all()
+    r = fi.recipe("orthogonal", (6, 4, 3, 3), in_axis=1, out_axis=0, seed=0)
+    assert r == fi.recipe("orthogonal", (6, 4, 3, 3), out_axis=-4, seed=0)
+    assert r.to_dict()["in_axis"] == [1, 2, 3]
+    assert fi.Recipe.from_dict(r.to_dict()) == r
+    assert r.initializer.recipe(r.shape, seed=0) == r
+
+
+def test_slices_of_a_tall_one_make_r_once(monkeypatch):
+    r = fi.recipe("orthogonal", (4000, 200), seed=0)
+    whole = r[...]
+    r = fi.recipe("orthogonal", (4000, 200), seed=0)
+    calls = []
+    original = Orthogonal._gram
+    monkeypatch.setattr(Orthogonal, "_gram", lambda *a: calls.append(1) or original(*a))
+    for low in range(0, 4000, 1000):
+        assert (r[low : low + 1000] == whole[low : low + 1000]).all()
+    part = r.part(np.s_[::-3, 5:150])
+    assert (part[...] == whole[::-3, 5:150]).all()
+    assert len(calls) == 1
+
+
+def test_a_tall_one_too_large_to_make():
+    """R costs memory n^2 and all the rows once; then rows 2^33 flat indices away are theirs alone."""
+    r = fi.recipe("orthogonal", (1 << 21, 2), seed=0, name="far")
+    ends = r.take([0, (1 << 21) - 1, 12345])
+    assert (ends[1] == r[-1]).all()
+    assert (ends[2] == r[12345]).all()
+    sums = np.zeros((2, 2))
+    for low in range(0, 1 << 21, 1 << 18):
+        q = r[low : low + (1 << 18)].astype(np.float64)
+        sums += q.T @ q
+    assert np.abs(sums - np.eye(2)).max() < 3e-5
+
+
+def test_several_python_threads():
+    shapes = [(300, 200), (200, 300), (2000, 60), (140, 140)] * 2
+    expected = [bits(drawn(shape)) for shape in shapes]
+    shared = fi.recipe("orthogonal", (3000, 100), seed=1)
+    whole = fi.recipe("orthogonal", (3000, 100), seed=1)[...]
+    wrong = []
+
+    def run(i):
+        for _ in range(3):
+            if not (bits(drawn(shapes[i])) == expected[i]).all():
+                wrong.append(shapes[i])
+            if not (shared[i * 300 : i * 300 + 300] == whole[i * 300 : i * 300 + 300]).all():
+                wrong.append(i)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(shapes))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_fork():
+    """Also while another thread makes an R: the child must not wait for it."""
+    expected = fi.orthogonal((300, 290), seed=0, threads=4).tobytes()
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    with sys.modules[Orthogonal.__module__]._lock:
+        child = context.Process(target=_fork_child, args=(queue,))
+        child.start()
+    try:
+        assert queue.get(timeout=60) == (expected, True)
+    finally:
+        child.join(10)
+        child.kill()
+
+
+def _fork_child(queue):
+    tall = fi.orthogonal((900, 100), seed=0)
+    queue.put((fi.orthogonal((300, 290), seed=0, threads=4).tobytes(), departure(tall) < 3e-5))
+
+
+# ---- delta ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (4, 5, 9), (3, 3, 4, 6), (2, 4, 5, 3, 7), (5, 1, 1, 1, 2, 9)])
+def test_delta_is_the_orthogonal_matrix_at_the_centre(shape, dtype):
+    w = fi.delta_orthogonal(shape, gain=1.5, seed=3, name="d", dtype=dtype)
+    centre = tuple((k - 1) // 2 for k in shape[:-2])
+    assert (w[centre] == fi.orthogonal(shape[-2:], gain=1.5, seed=3, name="d", dtype=dtype)).all()
+    rest = w.astype(np.float64)
+    rest[centre] = 0
+    assert not rest.any()
+    r = fi.recipe("delta_orthogonal", shape, seed=3, gain=1.5)
+    assert r.std == pytest.approx(1.5 * math.sqrt(shape[-2] / math.prod(shape)))
+
+
+def test_delta_convolution_keeps_norms():
+    w = fi.delta_orthogonal((3, 3, 4, 7), seed=0, dtype="float64")
+    x = np.random.default_rng(0).standard_normal((10, 10, 4))
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    y = sum(padded[i : i + 10, j : j + 10] @ w[i, j] for i in range(3) for j in range(3))
+    assert np.linalg.norm(y) == pytest.approx(np.linalg.norm(x), rel=1e-12)
+
+
+def test_delta_with_torchs_axes():
+    w = fi.delta_orthogonal((7, 4, 3, 3), in_axis=1, out_axis=0, seed=0, name="t")
+    assert (w[:, :, 1, 1] == fi.orthogonal((4, 7), seed=0, name="t").T).all()
+    assert fi.delta_orthogonal((0, 4, 4), seed=0).size == 0
+    assert fi.delta_orthogonal((3, 0, 4), seed=0).size == 0
+
+
+# ---- errors, progress, memory ----------------------------------------------------------------------------------
+
+BAD = [
+    (lambda w: fi.orthogonal(w, gain=float("nan"), seed=0), ValueError, "gain must not be NaN"),
+    (lambda w: fi.orthogonal(w, gain=float("inf"), seed=0), ValueError, "gain must be finite"),
+    (lambda w: fi.orthogonal(w, gain=1e39, seed=0), ValueError, "overflows"),
+    (lambda w: fi.orthogonal(w.astype(np.float16), gain=1e5, seed=0), ValueError, "overflows"),
+    (lambda w: fi.orthogonal(w, gain=1e-60, seed=0), ValueError, "vanishes in float32"),
+    (lambda w: fi.orthogonal(w, gain="2", seed=0), TypeError, "gain must be a number"),
+    (lambda w: fi.orthogonal(w.astype(np.complex64), seed=0), TypeError, "complex64"),
+    (lambda w: fi.orthogonal(w[0], seed=0), ValueError, "two axes"),
+    (lambda w: fi.orthogonal(w[0, 0], seed=0), TypeError, "must be an array"),
+    (lambda w: fi.orthogonal(w, out_axis=2, seed=0), ValueError, "out_axis=2"),
+    (lambda w: fi.orthogonal(w, out_axis=(0, 1), seed=0), ValueError, "leaves no matrix"),
+    (lambda w: fi.orthogonal(w, out_axis=(), seed=0), ValueError, "leaves no matrix"),
+    (lambda w: fi.orthogonal(w, out_axis=None, seed=0), TypeError, "out_axis must be an integer"),
+    (lambda w: fi.orthogonal(w, in_axis=1, seed=0), ValueError, "share an axis"),
+    (lambda w: fi.orthogonal(w, in_axis=5, out_axis=0, seed=0), ValueError, "in_axis=5"),
+    (lambda w: fi.orthogonal(w, shape=(60, 4), index=np.s_[:5], seed=0), ValueError, "region has shape (5, 4)"),
+    (lambda w: fi.orthogonal(w, shape=(60, 4), index=np.s_[60], seed=0), IndexError, "out of bounds"),
+    (lambda w: fi.orthogonal(w, shape=(60, 4), index=np.s_[:6]), ValueError, "need a seed"),
+    (lambda w: fi.orthogonal(w, seed=0, progress=3), TypeError, "progress must be"),
+    (lambda w: fi.orthogonal(np.broadcast_to(w, (2, 6, 4)), seed=0), ValueError, "read-only"),
+    (lambda w: fi.delta_orthogonal(w, seed=0), ValueError, "spatial axes"),
+    (lambda w: fi.delta_orthogonal(w[0], seed=0), ValueError, "in_axis=-2"),
+    (lambda w: fi.delta_orthogonal(w.reshape(2, 4, 3), seed=0), ValueError, "in <= out"),
+    (lambda w: fi.delta_orthogonal(w.reshape(2, 3, 4), out_axis=1, seed=0), ValueError, "share an axis"),
+    (lambda w: fi.init("orthogonal", std=2.0), TypeError, "no parameter 'std'"),
+    (lambda w: fi.init("orthogonl"), ValueError, "did you mean 'orthogonal'"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(BAD)))
+def test_bad_input(case):
+    call, exception, words = BAD[case]
+    w = np.full((6, 4), 7, np.float32)
+    with pytest.raises(exception) as caught:
+        call(w)
+    assert words in str(caught.value)
+    assert type(caught.value) is exception
+    assert (w == 7).all()
+
+
+@pytest.mark.parametrize("shape", [(300, 290), (290, 300), (3000, 200)])
+def test_progress(shape):
+    seen = []
+    q = fi.orthogonal(shape, seed=0, progress=lambda done, total: seen.append((done, total)))
+    assert (q == fi.orthogonal(shape, seed=0)).all()
+    assert len(seen) > 2
+    done, totals = zip(*seen)
+    assert len(set(totals)) == 1
+    assert list(done) == sorted(done)
+    assert done[-1] == totals[0]
+    for dtype, index in [("bfloat16", np.s_[...]), ("float32", np.s_[5:9]), ("float32", np.s_[:, ::70])]:
+        r, seen = fi.recipe("orthogonal", shape, seed=0, dtype=dtype), []
+        out = np.empty_like(r[index])
+        r = fi.recipe("orthogonal", shape, seed=0, dtype=dtype)
+        r.fill(out, index, progress=lambda done, total: seen.append((done, total)))  # noqa: B023
+        assert seen[-1][0] == seen[-1][1]
+
+
+def test_progress_of_other_fills_and_bars(capsys):
+    seen = []
+    r = fi.recipe("normal", (10, 3), seed=0)
+    r.fill(np.empty((10, 3), np.float32), progress=lambda *done_total: seen.append(done_total))
+    assert seen == [(30, 30)]
+    fi.orthogonal((30, 20), seed=0, name="weights", progress=True)
+    assert "weights" in capsys.readouterr().err
+
+
+def test_a_bar_without_tqdm(monkeypatch):
+    import builtins
+
+    real = builtins.__import__
+    monkeypatch.setattr(
+        builtins, "__import__",
+        lambda name, *rest: (_ for _ in ()).throw(ImportError(name)) if name.startswith("tqdm") else real(name, *rest),
+    )  # fmt: skip
+    w = np.full((6, 4), 7, np.float32)
+    with pytest.raises(ImportError, match="pip install tqdm"):
+        fi.orthogonal(w, seed=0, progress=True)
+    assert (w == 7).all()
+
+
+def test_what_stops_a_fill_is_told_that_the_buffer_is_incomplete():
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fi.orthogonal((300, 290), seed=0, progress=stop)
+    assert any("incomplete" in note for note in caught.value.__notes__)
