@@ -1,4 +1,4 @@
-"""Writes tests/data/golden.txt anew: python tests/make_golden.py
+"""Writes tests/data/golden.txt and golden_orthogonal.txt anew: python tests/make_golden.py
 
 To be run only where values change on purpose: that is a new stream version (CONTRIBUTING.md).
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 import fastinit as fi
 
 GOLDEN = Path(__file__).parent / "data" / "golden.txt"
+GOLDEN_ORTHOGONAL = GOLDEN.with_name("golden_orthogonal.txt")
 COUNT = 5000
 PARAMETERS = {
     "constant": [(0.1,)],
@@ -33,6 +34,28 @@ HEADER = """\
 # stream id they hash to, the first flat index, how many elements, and SHA-256 of these, little-endian.
 """
 
+#: shape, dtype, gain: one and two blocks of reflectors, wide and tall; one and two blocks of R and Gram rows
+ORTHOGONAL = [
+    ((1, 1), "float32", 1.0),
+    ((9, 6), "float64", 1.0),
+    ((40, 40), "float32", -0.7),
+    ((150, 140), "float32", 1.0),
+    ((140, 150), "bfloat16", 1.7),
+    ((140, 133), "float64", 1.0),
+    ((3, 40), "float16", 1.0),
+    ((1100, 5), "float32", 1.0),
+    ((300, 30), "float64", 1.7),
+    ((1040, 130), "float32", 1.0),
+]
+ORTHOGONAL_HEADER = """\
+# Golden hashes of orthogonal matrices: rows, columns, dtype, gain (C's hexadecimal float), seed, name, the key and
+# stream id they hash to, and SHA-256 of the elements, little-endian.
+"""
+
+
+def hashed(values):
+    return hashlib.sha256(values.view(f"u{values.itemsize}").astype(f"<u{values.itemsize}").tobytes()).hexdigest()
+
 
 def lines():
     for kind, sets in PARAMETERS.items():
@@ -46,15 +69,25 @@ def lines():
                     named = dict(zip(NAMES[kind], parameters))
                     recipe = fi.recipe(kind, 2**40, dtype=dtype, seed=seed, name=name, **named)
                     values = recipe[first : first + COUNT]
-                    data = values.view(f"u{values.itemsize}").astype(f"<u{values.itemsize}").tobytes()
                     shown = ",".join(float(p).hex() for p in parameters)
                     yield (
                         f"{kind} {dtype} {shown} {seed} {name} {key:016x} {counter >> 64:016x} {first} {COUNT} "
-                        f"{hashlib.sha256(data).hexdigest()}"
+                        f"{hashed(values)}"
                     )
 
 
+def orthogonal_lines():
+    for shape, dtype, gain in ORTHOGONAL:
+        key, counter = fi.stream_key(1, "golden")
+        values = fi.orthogonal(shape, gain, seed=1, name="golden", dtype=dtype)
+        shown = " ".join(map(str, shape))
+        yield f"{shown} {dtype} {gain.hex()} 1 golden {key:016x} {counter >> 64:016x} {hashed(values)}"
+
+
 def main():
+    GOLDEN_ORTHOGONAL.write_text(
+        ORTHOGONAL_HEADER + "".join(line + "\n" for line in orthogonal_lines()), encoding="utf-8"
+    )
     GOLDEN.write_text(HEADER + "".join(line + "\n" for line in lines()), encoding="utf-8")
 
 

@@ -1,13 +1,16 @@
 """Golden hashes: the values of stream version 1, on every instruction set."""
 
-import hashlib
-
 import pytest
 
 import fastinit as fi
-from make_golden import GOLDEN, HEADER, NAMES, lines
+from make_golden import GOLDEN, GOLDEN_ORTHOGONAL, HEADER, NAMES, ORTHOGONAL_HEADER, hashed, lines, orthogonal_lines
 
-LINES = [line for line in GOLDEN.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+
+def read(path):
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+
+
+LINES, ORTHOGONAL_LINES = read(GOLDEN), read(GOLDEN_ORTHOGONAL)
 
 
 @pytest.mark.parametrize("line", LINES, ids=[" ".join(line.split()[:3]) for line in LINES])
@@ -16,11 +19,21 @@ def test_golden(isa, line):
     assert fi.stream_key(int(seed), name) == (int(key, 16), int(stream, 16) << 64)
     named = dict(zip(NAMES[kind], map(float.fromhex, parameters.split(","))))
     recipe = fi.recipe(kind, 2**40, dtype=dtype, seed=int(seed), name=name, **named)
-    values = recipe[int(first) : int(first) + int(count)]
-    data = values.view(f"u{values.itemsize}").astype(f"<u{values.itemsize}").tobytes()
-    assert hashlib.sha256(data).hexdigest() == expected
+    assert hashed(recipe[int(first) : int(first) + int(count)]) == expected
 
 
-def test_the_file_is_whole():
-    assert HEADER.splitlines() == GOLDEN.read_text(encoding="utf-8").splitlines()[:2]
-    assert [line.rsplit(" ", 1)[0] for line in lines()] == [line.rsplit(" ", 1)[0] for line in LINES]
+@pytest.mark.parametrize("line", ORTHOGONAL_LINES, ids=[" ".join(line.split()[:4]) for line in ORTHOGONAL_LINES])
+def test_golden_orthogonal(isa, line):
+    rows, columns, dtype, gain, seed, name, key, stream, expected = line.split(" ")
+    assert fi.stream_key(int(seed), name) == (int(key, 16), int(stream, 16) << 64)
+    q = fi.orthogonal((int(rows), int(columns)), float.fromhex(gain), seed=int(seed), name=name, dtype=dtype)
+    assert hashed(q) == expected
+
+
+def test_the_files_are_whole():
+    for path, header, made in [
+        (GOLDEN, HEADER, lines()),
+        (GOLDEN_ORTHOGONAL, ORTHOGONAL_HEADER, orthogonal_lines()),
+    ]:
+        assert header.splitlines() == path.read_text(encoding="utf-8").splitlines()[:2]
+        assert [line.rsplit(" ", 1)[0] for line in made] == [line.rsplit(" ", 1)[0] for line in read(path)]

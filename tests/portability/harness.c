@@ -1,6 +1,6 @@
 /* harness.c - the golden hashes and known answers from the C core alone, without Python.
  *
- *     harness GOLDEN KAT
+ *     harness GOLDEN GOLDEN_ORTHOGONAL KAT
  *
  * Runs every instruction set that is compiled in and that the CPU (or its emulator) runs. */
 #include <stdio.h>
@@ -115,6 +115,132 @@ static int check_golden(const fi_isa *isa, const char *line) {
     return 1;
 }
 
+/* ---- orthogonal: docs/stream.md, section 6, a third time ------------------------------------------- */
+
+typedef struct {
+    const fi_isa *isa;
+    fi_dtype dtype; /* the working precision */
+    int64_t size;
+} core;
+
+static char *scratch(void) {
+    static char *memory;
+    return memory ? memory : (memory = aligned_alloc(64, FI_SCRATCH));
+}
+static char *zeros(int64_t count, int64_t size) { return calloc((size_t)(count ? count : 1), (size_t)size); }
+
+/* C (rows x columns, its rows `c_row` apart) from A and B, whose steps are in elements. */
+static void multiply(const core *c, fi_update update, int64_t rows, int64_t columns, int64_t depth, const void *a,
+                     int64_t a_row, int64_t a_depth, const void *b, int64_t b_depth, void *to, int64_t c_row) {
+    const fi_product product = {c->dtype, update,  rows,    columns, depth, a,      b,      to,
+                                a_row,    a_depth, b_depth, 1,       c_row, FI_ALL, FI_ALL, FI_ALL};
+    fi_multiply(c->isa, &product, scratch(), 1, NULL, NULL);
+}
+
+static void put(const core *c, char *to, int64_t at, double x) {
+    if (c->dtype == FI_FLOAT64)
+        ((double *)to)[at] = x;
+    else
+        ((float *)to)[at] = (float)x;
+}
+
+/* q from g, both m x n, m >= n. */
+static void general(const core *c, int64_t m, int64_t n, const char *g, char *q) {
+    double signs[128], *work = malloc(2 * 128 * 128 * sizeof(double));
+    for (int64_t first = (n - 1) / 128 * 128; first >= 0; first -= 128) {
+        const int64_t rows = m - first, b = fi_least(128, n - first), columns = n - first;
+        char *v = zeros(rows * b, c->size), *t = zeros(b * b, c->size), *part = q + (first * n + first) * c->size;
+        char *w = zeros(b * columns, c->size), *x = zeros(b * columns, c->size);
+        for (int64_t i = 0; i < rows; i++)
+            memcpy(v + i * b * c->size, g + ((first + i) * n + first) * c->size, (size_t)(b * c->size));
+        fi_reflectors(c->dtype, v, rows, b, b, signs, 1, NULL, NULL);
+        multiply(c, FI_SET, b, b, rows, v, 1, b, v, b, t, b);
+        fi_triangular_factor(c->dtype, t, work, b);
+        for (int64_t k = 0; k < b; k++)
+            put(c, part, k * n + k, signs[k]);
+        multiply(c, FI_SET, b, columns, rows, v, 1, b, part, n, w, columns);
+        multiply(c, FI_SET, b, columns, b, t, b, 1, w, columns, x, columns);
+        multiply(c, FI_SUBTRACT, rows, columns, b, v, b, 1, x, columns, part, n);
+        free(v), free(t), free(w), free(x);
+    }
+    free(work);
+}
+
+static void tall(const core *c, int64_t m, int64_t n, const char *g, char *q) {
+    const core wide = {c->isa, FI_FLOAT64, 8};
+    double *r = (double *)zeros(n * n, 8), *y = (double *)zeros(n * n, 8), *z = (double *)zeros(n * 128, 8);
+    double *diagonal = (double *)zeros(n * 128, 8);
+    char *part = zeros(n * n, c->size);
+    for (int64_t row = 0; row < m; row += 1024) {
+        const char *own = g + row * n * c->size;
+        multiply(c, FI_SET, n, n, fi_least(1024, m - row), own, 1, n, own, n, part, n);
+        fi_accumulate(c->dtype, part, n, r, n, n, n, 1, NULL, NULL);
+    }
+    for (int64_t j = 0; j < n; j += 128)
+        for (int64_t i = 0; i <= j; i += 128) {
+            const int64_t rows = fi_least(128, n - i), columns = fi_least(128, n - j);
+            double *own = r + i * n + j, *inverse = diagonal + i * 128;
+            multiply(&wide, FI_SUBTRACT, rows, columns, i, r + i, 1, n, r + j, n, own, n);
+            if (i < j) {
+                for (int64_t k = 0; k < rows; k++)
+                    memcpy(z + k * columns, own + k * n, (size_t)columns * 8);
+                multiply(&wide, FI_SET, rows, columns, rows, inverse, 1, rows, z, columns, own, n);
+            } else {
+                fi_cholesky(own, rows, n);
+                fi_invert_upper(own, n, inverse, rows, rows);
+            }
+        }
+    for (int64_t j = 0; j < n; j += 128) {
+        const int64_t columns = fi_least(128, n - j);
+        memset(z, 0, (size_t)(n * 128 * 8));
+        for (int64_t i = 0; i < j; i += 128)
+            multiply(&wide, FI_ADD, i + 128, columns, 128, y + i, n, 1, r + i * n + j, n, z, columns);
+        multiply(&wide, FI_SUBTRACT, j, columns, columns, z, columns, 1, diagonal + j * 128, columns, y + j, n);
+        for (int64_t k = 0; k < columns; k++)
+            memcpy(y + (j + k) * n + j, diagonal + j * 128 + k * columns, (size_t)columns * 8);
+    }
+    for (int64_t i = 0; i < n * n; i++)
+        put(c, part, i, y[i]);
+    multiply(c, FI_SET, m, n, n, g, n, 1, part, n, q, n);
+    free(r), free(y), free(z), free(diagonal), free(part);
+}
+
+static int check_orthogonal(const fi_isa *isa, const char *line) {
+    static const char *const DTYPES[] = {"float32", "float64", "float16", "bfloat16", NULL};
+    char dtype[32], gain[64], seed[64], name[256], expected[65], hex[65];
+    unsigned long long rows, columns, key, stream;
+    if (sscanf(line, "%llu %llu %31s %63s %63s %255s %llx %llx %64s", &rows, &columns, dtype, gain, seed, name, &key,
+               &stream, expected) != 9) {
+        fprintf(stderr, "harness: not a golden line: %s", line);
+        return 1;
+    }
+    const fi_dtype result = (fi_dtype)find(dtype, DTYPES);
+    const core c = {isa, result == FI_FLOAT64 ? FI_FLOAT64 : FI_FLOAT32, result == FI_FLOAT64 ? 8 : 4};
+    const double standard[4] = {0, 1, 0, 0};
+    const int64_t count = (int64_t)(rows * columns), across = rows < columns;
+    const int64_t m = (int64_t)(across ? columns : rows), n = (int64_t)(across ? rows : columns);
+    fi_values normal;
+    fi_prepare(&normal, FI_NORMAL, c.dtype, standard, key, stream);
+    char *g = zeros(count, c.size), *turned = zeros(count, c.size), *q = zeros(count, c.size), *out = zeros(count, 8);
+    const fi_plan plan = {0, g, 1, {{count, 1, c.size, NULL}}};
+    fi_run(isa, &normal, &plan, 1, NULL, NULL);
+    for (int64_t i = 0; i < m && across; i++)
+        for (int64_t k = 0; k < n; k++)
+            memcpy(turned + (i * n + k) * c.size, g + (k * m + i) * c.size, (size_t)c.size);
+    (m < 8 * n ? general : tall)(&c, m, n, across ? turned : g, q);
+    for (int64_t i = 0; i < m && across; i++)
+        for (int64_t k = 0; k < n; k++)
+            memcpy(turned + (k * m + i) * c.size, q + (i * n + k) * c.size, (size_t)c.size);
+    fi_scale(result, across ? turned : q, count, strtod(gain, NULL), out, count, 1, count, 1, NULL, NULL);
+    to_little_endian((unsigned char *)out, (size_t)count, fi_item_size(result));
+    sha256(hex, (unsigned char *)out, (size_t)count * fi_item_size(result));
+    free(g), free(turned), free(q), free(out);
+    if (!strcmp(hex, expected))
+        return 0;
+    fprintf(stderr, "harness: %s gives %s for %s", isa->name, hex, line);
+    return 1;
+}
+
 static int check_answer(const fi_isa *isa, const char *line) {
     unsigned c[4], k[2], o[4];
     uint32_t out[4];
@@ -148,8 +274,8 @@ static int check_file(const fi_isa *isa, const char *path, int (*check)(const fi
 
 int main(int count, char **arguments) {
     int failed = 0;
-    if (count != 3) {
-        fputs("usage: harness GOLDEN KAT\n", stderr);
+    if (count != 4) {
+        fputs("usage: harness GOLDEN GOLDEN_ORTHOGONAL KAT\n", stderr);
         return 2;
     }
     fi_parallel_init();
@@ -160,7 +286,8 @@ int main(int count, char **arguments) {
             continue;
         }
         int lines = 0, wrong = check_file(isa, arguments[1], check_golden, &lines);
-        wrong += check_file(isa, arguments[2], check_answer, &lines);
+        wrong += check_file(isa, arguments[2], check_orthogonal, &lines);
+        wrong += check_file(isa, arguments[3], check_answer, &lines);
         printf("    %-7s %d of %d\n", isa->name, lines - wrong, lines);
         failed |= wrong != 0 || lines < 10;
     }
