@@ -93,7 +93,7 @@ typedef struct {
     char *c;
     int64_t a_row, a_depth, b_depth, b_column, c_row;
     /* What may be left out, which changes no bit of the rest: terms from k = row + row_reach or column + column_reach
-     * on are zeros; elements whose row is at least column + diagonal + 1 are not wanted. FI_ALL leaves out nothing. */
+     * on are zeros; elements whose row is beyond column + diagonal are not wanted. FI_ALL leaves out nothing. */
     int64_t row_reach, column_reach, diagonal;
 } fi_product;
 

@@ -141,14 +141,14 @@ static void PFN(multiply)(const fi_product *p, char *scratch) {
         PFN(pack_a)(p, first, depth, by_rows, a);
         for (int64_t group = 0; group < p->columns; group += FI_GROUP * TILE_COLUMNS) {
             const int64_t end = fi_least(p->columns, group + FI_GROUP * TILE_COLUMNS);
-            if (end + p->column_reach <= first)
+            if (end - 1 + p->column_reach <= first)
                 continue;
             PFN(pack_b)(p, first, depth, group, end - group, b);
             for (int64_t i = 0; i < p->rows; i += TILE_ROWS)
                 for (int64_t j = group; j < end; j += TILE_COLUMNS) {
                     const int64_t rows = fi_least(p->rows - i, TILE_ROWS), columns = fi_least(end - j, TILE_COLUMNS);
-                    const int64_t reach = fi_least(i + rows + p->row_reach, j + columns + p->column_reach);
-                    if (reach <= first || i >= j + columns + p->diagonal)
+                    const int64_t reach = fi_least(i + rows - 1 + p->row_reach, j + columns - 1 + p->column_reach);
+                    if (reach <= first || i > j + columns - 1 + p->diagonal)
                         continue;
                     (by_rows ? PFN(tile_by_rows) : PFN(tile_by_terms))(
                         fi_least(depth, reach - first), a + i * FI_PITCH, b + (j - group) * depth,
