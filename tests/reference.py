@@ -232,8 +232,9 @@ def general_orthogonal_of(g: np.ndarray) -> np.ndarray:
         for k in range(len(u)):
             u[k, k] = 0.5 * u[k, k] if u[k, k] > 0 else 1
         t = inverse_of_upper(u).astype(g.dtype)
-        part = q[first:, first:]
-        q[first:, first:] = matrix_product(v, matrix_product(t, matrix_product(v.T, part)), part, -1)
+        b, part = v.shape[1], q[first:, first:]
+        w = [matrix_product(v[:b].T, part[:b, :b]), matrix_product(v[b:].T, part[b:, b:])]
+        q[first:, first:] = matrix_product(v, matrix_product(t, np.hstack(w)), part, -1)
     return q
 
 

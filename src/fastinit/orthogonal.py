@@ -21,6 +21,8 @@ from . import _kernels
 BLOCK = 128
 #: Rows of the Gram matrix that are summed in the working precision: part of the stream version.
 GRAM_ROWS = 1024
+#: Columns of it that are made at once: a multiple of BLOCK.
+GRAM_COLUMNS = 512
 #: From this ratio of the sides on Q is G R^-1: part of the stream version.
 TALL = 8
 #: Elements of Gaussian rows held at once.
@@ -227,7 +229,10 @@ class Orthogonal:
             own = np.arange(left, min(last, stop))
             part[own - first, own - left] = signs[own - first]
             projected, weights = (space[: last - first, : part.shape[1]] for space in spaces)
-            work.multiply(projected, v.T, part)
+            # the block's own columns are zero but for the signs so far, and the others in its own rows
+            top, width = len(factors[first]), len(own)
+            work.multiply(projected[:, :width], v[:top].T, part[:top, :width])
+            work.multiply(projected[:, width:], v[top:].T, part[top:, width:])
             work.multiply(weights, factors[first], projected)
             work.multiply(part, v, weights, "subtract")
             work.advance(2 * v.size * part.shape[1])
@@ -274,7 +279,10 @@ class Orthogonal:
         long, short = self._long.size, self._short.size
         starts = range(0, short, BLOCK)
         blocks = [np.zeros((min(start + BLOCK, short), min(BLOCK, short - start))) for start in starts]
-        parts = [np.zeros(block.shape, self._working) for block in blocks]
+        strips = [
+            (left, np.zeros((min(left + GRAM_COLUMNS, short), min(GRAM_COLUMNS, short - left)), self._working))
+            for left in range(0, short, GRAM_COLUMNS)
+        ]
         height = ROWS_AT_ONCE // short
         height = height // GRAM_ROWS * GRAM_ROWS or (512 if height >= 512 else 256)  # halves and quarters add up
         held = self._empty_rows(min(height, long), short)
@@ -285,11 +293,14 @@ class Orthogonal:
             for first in range(low, rows.stop, GRAM_ROWS):
                 last = min(first + GRAM_ROWS, rows.stop)
                 own = g[first - low : last - low]
-                for start, block, part in zip(starts, blocks, parts):
-                    stop = len(block)
-                    update = "add" if first % GRAM_ROWS else "set"
-                    work.multiply(part, own[:, :stop].T, own[:, start:stop], update, upper="c", diagonal=start)
-                    if last % GRAM_ROWS == 0 or last == long:
+                update = "add" if first % GRAM_ROWS else "set"
+                for left, strip in strips:
+                    right = len(strip)
+                    work.multiply(strip, own[:, :right].T, own[:, left:right], update, upper="c", diagonal=left)
+                if last % GRAM_ROWS == 0 or last == long:
+                    for start, block in zip(starts, blocks):
+                        left, strip = strips[start // GRAM_COLUMNS]
+                        part = strip[: len(block), start - left : len(block) - left]
                         _kernels.accumulate(block, part, work.threads)
             work.advance(len(rows) * short**2)
         return blocks

@@ -158,7 +158,9 @@ static void general(const core *c, int64_t m, int64_t n, const char *g, char *q)
         fi_triangular_factor(c->dtype, t, work, b);
         for (int64_t k = 0; k < b; k++)
             put(c, part, k * n + k, signs[k]);
-        multiply(c, FI_SET, b, columns, rows, v, 1, b, part, n, w, columns);
+        multiply(c, FI_SET, b, b, b, v, 1, b, part, n, w, columns);
+        multiply(c, FI_SET, b, columns - b, rows - b, v + b * b * c->size, 1, b, part + (b * n + b) * c->size, n,
+                 w + b * c->size, columns);
         multiply(c, FI_SET, b, columns, b, t, b, 1, w, columns, x, columns);
         multiply(c, FI_SUBTRACT, rows, columns, b, v, b, 1, x, columns, part, n);
         free(v), free(t), free(w), free(x);

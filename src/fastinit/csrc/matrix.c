@@ -12,10 +12,12 @@
 /* A product's tile: multiples of every TILE_ROWS and of every TILE_COLUMNS, and the terms done before the next look at
  * the clock. Measured: benchmarks/README.md, "Orthogonal". */
 #define MOST_COLUMNS 1008
+#define ROW_UNIT 8
+#define COLUMN_UNIT 48
 #define LEAST_ROWS 64
 #define LEAST_COLUMNS 96
 #define SLAB (4 * FI_DEPTH)
-#define TILES_A_THREAD 4
+#define TILES_A_THREAD 2
 #define PER_ELEMENT 64 /* terms of a product for which a second thread is as worthwhile as for an element of a fill */
 #define REFLECTORS 16  /* in a tile: a cache line of float32 */
 #define ROWS 64        /* in a tile of an elementwise operation */
@@ -26,18 +28,24 @@ static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 typedef struct {
     const fi_isa *isa;
-    fi_product product; /* of one slab */
-    int64_t tile_rows, tile_columns, across;
+    fi_product product;   /* of one slab */
+    int64_t down, across; /* tiles */
     char *scratch;
 } product_job;
+
+/* Where part i of `parts` begins: parts as even as whole units allow. */
+static int64_t cut(int64_t length, int64_t unit, int64_t i, int64_t parts) {
+    return fi_least(length, ceil_div(length, unit) * i / parts * unit);
+}
 
 static void do_product_tile(const void *context, uint64_t tile, int thread) {
     const product_job *j = context;
     const int64_t size = (int64_t)fi_item_size(j->product.dtype);
-    const int64_t row = (int64_t)tile / j->across * j->tile_rows, column = (int64_t)tile % j->across * j->tile_columns;
+    const int64_t i = (int64_t)tile / j->across, k = (int64_t)tile % j->across;
     fi_product p = j->product;
-    p.rows = fi_least(p.rows - row, j->tile_rows);
-    p.columns = fi_least(p.columns - column, j->tile_columns);
+    const int64_t row = cut(p.rows, ROW_UNIT, i, j->down), column = cut(p.columns, COLUMN_UNIT, k, j->across);
+    p.rows = cut(p.rows, ROW_UNIT, i + 1, j->down) - row;
+    p.columns = cut(p.columns, COLUMN_UNIT, k + 1, j->across) - column;
     p.a += row * p.a_row * size;
     p.b += column * p.b_column * size;
     p.c += (row * p.c_row + column) * size;
@@ -53,28 +61,21 @@ int fi_multiply(const fi_isa *isa, const fi_product *product, char *scratch, int
         return 0;
     product_job j = {.isa = isa,
                      .product = *product,
-                     .tile_rows = FI_SCRATCH_A / FI_PITCH / size,
-                     .tile_columns = MOST_COLUMNS,
+                     .down = ceil_div(product->rows, FI_SCRATCH_A / FI_PITCH / size),
+                     .across = ceil_div(product->columns, MOST_COLUMNS),
                      .scratch = scratch};
-    int64_t down;
-    for (;;) {
-        down = ceil_div(product->rows, j.tile_rows);
-        j.across = ceil_div(product->columns, j.tile_columns);
-        const int64_t rows = fi_least(j.tile_rows, product->rows), columns = fi_least(j.tile_columns, product->columns);
-        if (down * j.across >= TILES_A_THREAD * threads || threads == 1)
-            break;
-        if (rows >= columns && j.tile_rows > LEAST_ROWS)
-            j.tile_rows /= 2;
-        else if (columns > LEAST_COLUMNS)
-            j.tile_columns = j.tile_columns / 2 / 48 * 48;
-        else if (j.tile_rows > LEAST_ROWS)
-            j.tile_rows /= 2;
+    /* half of a triangle's tiles are empty */
+    const int64_t least = threads * TILES_A_THREAD * (product->diagonal < FI_ALL ? 4 : 1);
+    int64_t tiles;
+    while (tiles = j.down * j.across, threads > 1 && (tiles < least || (tiles < 2 * least && tiles % threads))) {
+        const int64_t rows = product->rows / (j.down + 1), columns = product->columns / (j.across + 1);
+        if (columns >= LEAST_COLUMNS && (columns >= rows || rows < LEAST_ROWS))
+            j.across++;
+        else if (rows >= LEAST_ROWS)
+            j.down++;
         else
             break;
     }
-    /* as even as whole tiles of C allow */
-    j.tile_rows = ceil_div(ceil_div(product->rows, down), 8) * 8;
-    j.tile_columns = ceil_div(ceil_div(product->columns, j.across), 48) * 48;
     for (int64_t first = 0; first == 0 || first < depth; first += SLAB) {
         fi_product *p = &j.product;
         p->depth = fi_least(depth - first, SLAB);
@@ -85,7 +86,7 @@ int fi_multiply(const fi_isa *isa, const fi_product *product, char *scratch, int
         p->update = first && product->update == FI_SET ? FI_ADD : product->update;
         const uint64_t terms = (uint64_t)p->rows * (uint64_t)p->columns * (uint64_t)p->depth;
         const int stopped =
-            fi_parallel(do_product_tile, &j, (uint64_t)(down * j.across), terms / PER_ELEMENT, threads, poll, context);
+            fi_parallel(do_product_tile, &j, (uint64_t)tiles, terms / PER_ELEMENT, threads, poll, context);
         if (stopped)
             return stopped;
     }
