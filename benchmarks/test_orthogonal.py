@@ -8,7 +8,7 @@ import pytest
 
 import fastinit as fi
 from fastinit import _kernels
-from fastinit.orthogonal import _aligned
+from fastinit.orthogonal import scratch_for
 
 THREADS = 2
 SHAPES = [(1024, 1024), (2048, 2048), (4096, 4096), (65536, 512)]
@@ -96,7 +96,7 @@ def test_variants(measure, variant):
 def product(n):
     random = np.random.default_rng(0)
     a, b = (random.random((n, n), np.float32) for _ in range(2))
-    c, scratch = np.zeros((n, n), np.float32), _aligned(THREADS * _kernels.SCRATCH)
+    c, scratch = np.zeros((n, n), np.float32), scratch_for(THREADS)
     return lambda: _kernels.multiply(c, a, b, "set", scratch, THREADS)
 
 

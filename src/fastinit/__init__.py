@@ -675,10 +675,11 @@ def orthogonal(
     From a ratio of the sides of 8 on, Q is G R^-1 with R by Cholesky, and rows (columns of a wide one) are made one by
     one: a slice of a recipe along the long side costs R, once, and its own part. Below that ratio Householder
     reflectors are drawn instead of computed; there a slice of columns (rows of a wide one) costs its share, any other
-    as much as the whole.
+    somewhat more than the whole.
 
-    Memory beyond the output: a few panels; from that ratio on about two times min(m, n)^2 elements. For 16-bit dtypes,
-    and memory that is contiguous along neither rows nor columns, also a sixteenth of the matrix.
+    Memory beyond the output: a few panels of 128 columns; from that ratio on about two times min(m, n)^2 elements. For
+    16-bit dtypes, and memory that is contiguous along neither rows nor columns, also a twentieth of the columns in
+    float32 (float64).
 
     References
     ----------

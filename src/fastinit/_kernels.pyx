@@ -59,7 +59,7 @@ cdef extern from "csrc/fastinit.h" nogil:
     int fi_multiply(const fi_isa *, const fi_product *, char *, int, fi_poll, void *)
     int fi_reflectors(fi_dtype, void *, int64_t, int64_t, int64_t, double *, int, fi_poll, void *)
     int fi_cholesky(double *, int64_t, int64_t)
-    void fi_invert_upper(const double *, int64_t, double *, int64_t, int64_t)
+    void fi_invert_upper(const double *, int64_t, double *, int64_t)
     void fi_triangular_factor(fi_dtype, void *, double *, int64_t)
     int fi_scale(fi_dtype, const void *, int64_t, double, void *, int64_t, int64_t, int64_t, int, fi_poll, void *)
     int fi_accumulate(fi_dtype, const void *, int64_t, double *, int64_t, int64_t, int64_t, int, fi_poll, void *)
@@ -306,7 +306,7 @@ def invert_upper(cnp.ndarray r not None):
     cdef double *to = <double *>cnp.PyArray_DATA(inverse)
     cdef int64_t n = r.shape[0], pitch = step(r, 0)
     with nogil:
-        fi_invert_upper(data, pitch, to, n, n)
+        fi_invert_upper(data, pitch, to, n)
     return inverse
 
 

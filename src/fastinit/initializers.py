@@ -16,6 +16,9 @@ from . import _kernels
 #: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)). JAX and Keras use the same digits.
 TRUNCATED_STD = 0.87962566103423978
 
+#: How far an element of a unit vector may lie beyond 1 by rounding, generously.
+ORTHOGONAL_SLACK = 2.0**-14
+
 _SCALING = {
     "in_axis": (-2,),
     "out_axis": (-1,),
@@ -463,7 +466,9 @@ def prepare(initializer: Initializer, shape: tuple[int, ...], dtype: str, key: i
     kind, parameters, _ = distribution(initializer, shape)
     if kind == "orthogonal":  # the Gaussian that it is made of, and the gain in its own dtype
         gain = parameters[0]
-        _prepare("constant", dtype, (gain,), initializer)
+        if math.isinf(gain * (1 + ORTHOGONAL_SLACK)):
+            raise ValueError(f"{initializer.name}: gain={gain} overflows the dtype")
+        _prepare("constant", dtype, (gain * (1 + ORTHOGONAL_SLACK),), initializer)
         if gain != 0 and dtype != "float64" and _kernels.Values("constant", "float32", (gain,), 0, 0).bounds[0] == 0:
             raise ValueError(f"{initializer.name}: gain={gain} vanishes in float32")
         return _prepare("normal", "float64" if dtype == "float64" else "float32", (0.0, 1.0), initializer, key, stream)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _kernels
+from .arrays import allocate
 
 #: Reflectors that are applied at once, and columns of a block of R: part of the stream version.
 BLOCK = 128
@@ -28,23 +29,36 @@ TALL = 8
 #: Elements of Gaussian rows held at once.
 ROWS_AT_ONCE = 1 << 19
 
-#: Numbers of rows or columns: in order, or listed.
-Numbers = range | np.ndarray
 Advance = Callable[[int], None]
 #: T of each block of reflectors, by its first column.
 Factors = dict[int, np.ndarray]
 
-# One factorisation at a time: each uses all threads, and whoever waits for the same recipe finds it done.
-_lock = threading.Lock()
+
+class Flattened:
+    """Row or column numbers of a region of several axes, made a few at a time."""
+
+    __slots__ = ("lengths", "positions")
+
+    def __init__(self, positions: Sequence[range | np.ndarray], lengths: tuple[int, ...]) -> None:
+        self.positions, self.lengths = positions, lengths
+
+    def __len__(self) -> int:
+        return math.prod(map(len, self.positions))
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        at = np.unravel_index(np.arange(*part.indices(len(self))), tuple(map(len, self.positions)))
+        numbers = np.zeros(len(at[0]), np.int64)
+        for along, i, n in zip(self.positions, at, self.lengths):
+            numbers = numbers * n + (along.start + along.step * i if isinstance(along, range) else along[i])
+        return numbers
 
 
-def _new_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
+#: Numbers of rows or columns, or positions along an axis.
+Numbers = range | np.ndarray | Flattened
 
 
-if hasattr(os, "register_at_fork"):  # the thread that held it may not be in the child
-    os.register_at_fork(after_in_child=_new_lock)
+def _listed(numbers: Numbers) -> np.ndarray:
+    return np.arange(numbers.start, numbers.stop, numbers.step) if isinstance(numbers, range) else numbers[:]
 
 
 class Side(NamedTuple):
@@ -63,23 +77,20 @@ class Side(NamedTuple):
         """The step of flat index from number to number, if there is one."""
         return _one_step(self.lengths, self.steps)
 
-    def numbers(self, positions: Sequence[Numbers]) -> Numbers:
+    def numbers(self, positions: Sequence[range | np.ndarray]) -> Numbers:
         """Row or column numbers of what `positions` along each axis leave of it."""
         if len(positions) == 1:
             return positions[0]
         if all(map(_is_all, positions, self.lengths)):
             return range(self.size)
-        numbers = np.zeros((), np.int64)
-        for along, n in zip(positions, self.lengths):
-            numbers = numbers[..., None] * n + np.asarray(along, np.int64)
-        return numbers.ravel()
+        return Flattened(positions, self.lengths)
 
     def indices(self, numbers: Numbers) -> tuple[int, int, np.ndarray | None]:
         """(first, step, positions or None): flat index of number i is first + step * i, or step * positions[i]."""
         step = self.step
         if step is not None and isinstance(numbers, range) and numbers.step > 0:
             return numbers.start * step, numbers.step * step, None
-        listed = np.ascontiguousarray(numbers, np.int64)
+        listed = np.ascontiguousarray(_listed(numbers), np.int64)
         if step is not None:
             return 0, step, listed
         along = np.unravel_index(listed, self.lengths)
@@ -143,13 +154,14 @@ class Orthogonal:
         self._long, self._short = (rows, columns) if rows.size >= columns.size else (columns, rows)
         self._tall = self._long.size >= TALL * self._short.size
         self._inverse: list[np.ndarray] | None = None
+        self._lock, self._process = threading.RLock(), os.getpid()
 
-    def fill(self, positions: Sequence[Numbers], out: np.ndarray, threads: int, advance: Advance) -> None:
+    def fill(self, positions: Sequence[range | np.ndarray], out: np.ndarray, threads: int, advance: Advance) -> None:
         """Fill `out`, which has an axis for each of the tensor's, with what lies at `positions` along each.
 
         `advance` is called with shares of `cost(positions)`.
         """
-        work = Work(threads, _aligned(threads * _kernels.SCRATCH), advance)
+        work = Work(threads, scratch_for(threads), advance)
         rows, columns = self._numbers(positions)
         grid = out.transpose(self._long.axes + self._short.axes)
         if self._tall:
@@ -157,7 +169,7 @@ class Orthogonal:
         else:
             self._fill_general(work, rows, columns, grid)
 
-    def cost(self, positions: Sequence[Numbers]) -> int:
+    def cost(self, positions: Sequence[range | np.ndarray]) -> int:
         """Terms of the sums that `fill` makes."""
         rows, columns = self._numbers(positions)
         if self._tall:
@@ -165,7 +177,7 @@ class Orthogonal:
             return (factor + len(rows)) * self._short.size**2
         return sum(self._cost_of_panel(*panel) for panel in self._panels(columns))
 
-    def _numbers(self, positions: Sequence[Numbers]) -> tuple[Numbers, Numbers]:
+    def _numbers(self, positions: Sequence[range | np.ndarray]) -> tuple[Numbers, Numbers]:
         long, short = (side.numbers([positions[axis] for axis in side.axes]) for side in (self._long, self._short))
         return long, short
 
@@ -179,8 +191,8 @@ class Orthogonal:
             self._columns(work, matrix, columns.start, factors)
             self._scale(work, matrix, matrix)
             return
-        kept = slice(None) if every_row else _as_slice(np.asarray(rows))
-        listed = np.asarray(columns)
+        kept = slice(None) if every_row else _as_slice(_listed(rows))
+        listed = _listed(columns)
         panels = self._panels(columns)
         space = np.empty((self._long.size, max(stop - start for start, stop in panels)), self._working)
         for start, stop in panels:
@@ -194,12 +206,10 @@ class Orthogonal:
                 work.advance(self._cost_of_panel(start, stop))
 
     def _panels(self, columns: Numbers) -> list[tuple[int, int]]:
-        """(start, stop) of all columns from the first that is wanted to the last: a sixteenth each, or a block."""
-        if isinstance(columns, range):
-            low, high = sorted((columns[0], columns[-1]))
-        else:
-            low, high = int(columns.min()), int(columns.max())
-        width = max(1, self._short.size // (16 * BLOCK)) * BLOCK
+        """(start, stop) of all columns from the first that is wanted to the last: a twentieth each, or a mebibyte."""
+        listed = _listed(columns)
+        low, high = int(listed.min()), int(listed.max())
+        width = max(self._short.size // 320 * 16, (1 << 18) // self._long.size, 16)
         return [(start, min(start + width, high + 1)) for start in range(low, high + 1, width)]
 
     def _cost_of_panel(self, start: int, stop: int) -> int:
@@ -242,7 +252,7 @@ class Orthogonal:
     def _fill_tall(self, work: Work, rows: Numbers, columns: Numbers, grid: np.ndarray) -> None:
         inverse = self._inverse_of_r(work)
         matrix = self._in_place(grid) if _is_all(columns, self._short.size) else None
-        listed = np.asarray(columns)
+        listed = _listed(columns)
         starts = [j * BLOCK for j in range(len(inverse)) if ((listed >= j * BLOCK) & (listed < (j + 1) * BLOCK)).any()]
         width = starts[-1] + inverse[starts[-1] // BLOCK].shape[1]  # later columns of G are not needed
         height = min(len(rows), max(1, ROWS_AT_ONCE // self._short.size))
@@ -264,8 +274,13 @@ class Orthogonal:
             work.advance(len(wanted) * self._short.size**2)
 
     def _inverse_of_r(self, work: Work) -> list[np.ndarray]:
-        """R^-1 by blocks of columns, each with its rows down to the diagonal; made once."""
-        with _lock:
+        """R^-1 by blocks of columns, each with its rows down to the diagonal; made once.
+
+        Whoever asks meanwhile waits, but for progress callbacks and signal handlers of the thread that makes it.
+        """
+        if self._process != os.getpid():  # the thread that held the lock may not be in this child
+            self._lock, self._process = threading.RLock(), os.getpid()
+        with self._lock:
             if self._inverse is None:
                 blocks = self._gram(work)
                 diagonal = _factorise(work, blocks)
@@ -343,10 +358,10 @@ class Orthogonal:
         for low in range(0, len(rows), height):
             part = q[low : low + height]
             if q.dtype != grid.dtype or self._gain != 1:
-                part = np.empty(part.shape, grid.dtype)
-                source = q[low : low + height]
-                self._scale(work, source if _rows_contiguous(source) else np.ascontiguousarray(source), part)
-            down = _index(np.asarray(rows[low : low + height]), grid.shape[:sides])
+                source = part if _rows_contiguous(part) else np.ascontiguousarray(part)
+                part = np.empty(source.shape, grid.dtype)
+                self._scale(work, source, part)
+            down = _index(_listed(rows[low : low + height]), grid.shape[:sides])
             across = _index(columns, grid.shape[sides:])
             if not isinstance(down[0], slice) and not isinstance(across[0], slice):
                 down = tuple(along[:, None] for along in down)
@@ -373,10 +388,11 @@ class DeltaOrthogonal:
         inner = tuple(shape[axis] for axis in self._axes)
         self._matrix = Orthogonal(normals, dtype, inner, tuple(range(len(in_axis), len(inner))), gain)
 
-    def fill(self, positions: Sequence[Numbers], out: np.ndarray, threads: int, advance: Advance) -> None:
+    def fill(self, positions: Sequence[range | np.ndarray], out: np.ndarray, threads: int, advance: Advance) -> None:
         """As `Orthogonal.fill`; `out` is zero already."""
-        found = [np.flatnonzero(np.asarray(positions[axis]) == centre) for axis, centre in self._spatial.items()]
+        found = self._centre(positions)
         if not all(map(len, found)):
+            advance(1)
             return
         grid = out.transpose((*self._spatial, *self._axes))
         first, *others = [grid[at] for at in itertools.product(*found)]  # gathered rows may repeat the centre
@@ -384,9 +400,19 @@ class DeltaOrthogonal:
         for other in others:
             other[...] = first
 
-    def cost(self, positions: Sequence[Numbers]) -> int:
-        """As `Orthogonal.cost`."""
+    def cost(self, positions: Sequence[range | np.ndarray]) -> int:
+        """As `Orthogonal.cost`; 1 where there are only zeros."""
+        if not all(map(len, self._centre(positions))):
+            return 1
         return self._matrix.cost([positions[axis] for axis in self._axes])
+
+    def _centre(self, positions: Sequence[range | np.ndarray]) -> list[list[int]]:
+        """Where the centre is along each spatial axis; more than once in gathered rows."""
+        return [
+            np.flatnonzero(along == centre) if isinstance(along, np.ndarray)
+            else [along.index(centre)] if centre in along else []
+            for along, centre in ((positions[axis], centre) for axis, centre in self._spatial.items())
+        ]  # fmt: skip
 
 
 def _factorise(work: Work, blocks: list[np.ndarray]) -> list[np.ndarray]:
@@ -458,6 +484,6 @@ def _rows_contiguous(matrix: np.ndarray) -> bool:
     return matrix.strides[1] == matrix.itemsize or matrix.shape[1] == 1
 
 
-def _aligned(nbytes: int) -> np.ndarray:
-    raw = np.empty(nbytes + 63, np.uint8)
-    return raw[-raw.__array_interface__["data"][0] % 64 :][:nbytes]
+def scratch_for(threads: int) -> np.ndarray:
+    """Memory that products of so many threads work in."""
+    return allocate((threads * _kernels.SCRATCH // 4,), "float32")

@@ -11,14 +11,11 @@ import numpy as np
 
 from . import _kernels, plan
 from .arrays import allocate, as_output, check_shape, dtype_name, numpy_dtype
-from .initializers import Initializer, distribution, init, prepare, resolved_parameters, to_json
-from .orthogonal import DeltaOrthogonal, Numbers, Orthogonal
+from .initializers import ORTHOGONAL_SLACK, Initializer, distribution, init, prepare, resolved_parameters, to_json
+from .orthogonal import DeltaOrthogonal, Orthogonal
 from .progress import Report, advancing, check_report
 from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, hashed
 from .threads import resolve_threads
-
-#: How far an element of a unit vector may lie beyond 1 by rounding, generously.
-ORTHOGONAL_SLACK = 2.0**-14
 
 
 class Part:
@@ -163,7 +160,7 @@ class Part:
             check_same_shape(array.shape, shape)
         threads = resolve_threads(threads)
         if rows.ndim > 1 and self._recipe._is_orthogonal:  # its elements are made together
-            flat = allocate((rows.size, *self.shape[1:]), self._recipe._dtype)
+            flat = np.empty((rows.size, *self.shape[1:]), array.dtype)
             self._recipe._write_rows(self._region, rows.ravel(), flat, threads)
             array[...] = flat.reshape(shape)
             return result
@@ -266,7 +263,7 @@ class Recipe(Part):
         self._region = plan.whole(self._shape)
         self._values = prepare(self._initializer, self._shape, self._dtype, *hashed(self._seed, self._name))
         self._canonical_json: str | None = None
-        self._matrix: Orthogonal | DeltaOrthogonal | None = None
+        self._matrix = self._orthogonal() if self._is_orthogonal else None
 
     @property
     def _recipe(self) -> Recipe:  # type: ignore[override]
@@ -344,16 +341,11 @@ class Recipe(Part):
         return self._initializer.name in ("orthogonal", "delta_orthogonal")
 
     def _orthogonal(self) -> Orthogonal | DeltaOrthogonal:
-        """What makes an orthogonal tensor; kept, because it may keep a factor."""
-        if self._matrix is None:
-            p = resolved_parameters(self._initializer, self._shape)
-            if self._initializer.name == "orthogonal":
-                self._matrix = Orthogonal(self._values, self._dtype, self._shape, p["out_axis"], p["gain"])
-            else:
-                self._matrix = DeltaOrthogonal(
-                    self._values, self._dtype, self._shape, p["in_axis"], p["out_axis"], p["gain"]
-                )
-        return self._matrix
+        """What makes an orthogonal tensor, and keeps its factor."""
+        p = resolved_parameters(self._initializer, self._shape)
+        if self._initializer.name == "orthogonal":
+            return Orthogonal(self._values, self._dtype, self._shape, p["out_axis"], p["gain"])
+        return DeltaOrthogonal(self._values, self._dtype, self._shape, p["in_axis"], p["out_axis"], p["gain"])
 
     def _distribution(self) -> Any:
         return distribution(self._initializer, self._shape)
@@ -439,30 +431,32 @@ def _fill_orthogonal(
     r: Recipe, region: plan.Region, array: np.ndarray, rows: np.ndarray | None, threads: int, progress: Report
 ) -> None:
     """The positions of the region along every axis of the tensor; what is around a delta's centre first."""
-    positions: list[Numbers] = list(region.ranges)
+    positions: list[range | np.ndarray] = list(region.ranges)
     if rows is not None:
         axis = region.axes[0]
         if axis is None:  # rows of a new axis: all are the same
             _fill_orthogonal(r, region, array[:1], None, threads, progress)
             array[1:] = array[:1]
             return
-        positions[axis] = np.asarray(positions[axis])[rows]
+        along = region.ranges[axis]
+        positions[axis] = along.start + along.step * rows
     if r._initializer.name == "delta_orthogonal":
-        _fill_zeros(r, region, array, threads)
-    matrix = r._orthogonal()
+        _fill_zeros(r, array, threads)
+    matrix = r._matrix
+    assert matrix is not None
     with advancing(progress, matrix.cost(positions), r._name) as advance:
         matrix.fill(positions, plan.with_every_axis(region, array), threads, advance)
 
 
-def _fill_zeros(r: Recipe, region: plan.Region, array: np.ndarray, threads: int) -> None:
+def _fill_zeros(r: Recipe, array: np.ndarray, threads: int) -> None:
     zeros = _kernels.Values("constant", r._dtype, (0.0,), 0, 0)
-    out, first, axes = plan.kernel_axes(region, r._shape, array)
+    out, first, axes = plan.kernel_axes(plan.whole(array.shape), array.shape, array)
     _kernels.fill(zeros, out, first, axes, threads)
 
 
 def _fill_eye(r: Recipe, region: plan.Region, array: np.ndarray, threads: int) -> None:
     """Zeros, then the gain where the region's rows and columns are equal."""
-    _fill_zeros(r, region, array, threads)
+    _fill_zeros(r, array, threads)
     found = plan.diagonal(region)
     if found is None:
         return

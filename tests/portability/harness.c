@@ -189,7 +189,7 @@ static void tall(const core *c, int64_t m, int64_t n, const char *g, char *q) {
                 multiply(&wide, FI_SET, rows, columns, rows, inverse, 1, rows, z, columns, own, n);
             } else {
                 fi_cholesky(own, rows, n);
-                fi_invert_upper(own, n, inverse, rows, rows);
+                fi_invert_upper(own, n, inverse, rows);
             }
         }
     for (int64_t j = 0; j < n; j += 128) {

@@ -155,8 +155,8 @@ int fi_reflectors(fi_dtype dtype, void *v, int64_t rows, int64_t columns, int64_
 /* The upper factor R of A = R'R in place, n x n, 0 below; 0 if a pivot was not positive. */
 int fi_cholesky(double *a, int64_t n, int64_t pitch);
 
-/* The inverse of an upper triangular matrix. */
-void fi_invert_upper(const double *r, int64_t r_pitch, double *inverse, int64_t pitch, int64_t n);
+/* The inverse, n x n, of an upper triangular matrix. */
+void fi_invert_upper(const double *r, int64_t pitch, double *inverse, int64_t n);
 
 /* T of n reflectors I - V T V' from gram = V'V, float32 or float64, in its place; work has room for 2 n^2. */
 void fi_triangular_factor(fi_dtype dtype, void *gram, double *work, int64_t n);

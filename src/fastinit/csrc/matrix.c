@@ -171,24 +171,23 @@ int fi_cholesky(double *a, int64_t n, int64_t pitch) {
     return positive;
 }
 
-void fi_invert_upper(const double *r, int64_t r_pitch, double *restrict inverse, int64_t pitch, int64_t n) {
+void fi_invert_upper(const double *r, int64_t pitch, double *restrict inverse, int64_t n) {
     const fi_fpenv saved = fi_fpenv_default();
     for (int64_t i = n - 1; i >= 0; i--) {
-        const double *factors = r + i * r_pitch;
-        double *restrict sum = inverse + i * pitch;
+        const double *factors = r + i * pitch;
+        double *restrict sum = inverse + i * n;
         for (int64_t j = 0; j < n; j++)
             sum[j] = 0;
         int64_t k = i + 1;
         for (; k + 4 <= n; k += 4) { /* four terms at a time, in order; those left of the diagonal are zeros */
-            const double *row = inverse + k * pitch, f0 = factors[k], f1 = factors[k + 1], f2 = factors[k + 2],
+            const double *row = inverse + k * n, f0 = factors[k], f1 = factors[k + 1], f2 = factors[k + 2],
                          f3 = factors[k + 3];
             for (int64_t j = k; j < n; j++)
-                sum[j] = (((sum[j] + f0 * row[j]) + f1 * row[pitch + j]) + f2 * row[2 * pitch + j]) +
-                         f3 * row[3 * pitch + j];
+                sum[j] = (((sum[j] + f0 * row[j]) + f1 * row[n + j]) + f2 * row[2 * n + j]) + f3 * row[3 * n + j];
         }
         for (; k < n; k++)
             for (int64_t j = k; j < n; j++)
-                sum[j] += factors[k] * inverse[k * pitch + j];
+                sum[j] += factors[k] * inverse[k * n + j];
         for (int64_t j = i + 1; j < n; j++)
             sum[j] = -sum[j] / factors[i];
         sum[i] = 1 / factors[i];
@@ -206,7 +205,7 @@ void fi_triangular_factor(fi_dtype dtype, void *gram, double *work, int64_t n) {
         double *diagonal = &r[i * n + i];
         *diagonal = *diagonal > 0 ? 0.5 * *diagonal : 1;
     }
-    fi_invert_upper(r, n, inverse, n, n);
+    fi_invert_upper(r, n, inverse, n);
     const fi_fpenv saved = fi_fpenv_default();
     for (int64_t i = 0; i < n * n; i++)
         if (dtype == FI_FLOAT64)
