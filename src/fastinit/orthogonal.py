@@ -409,7 +409,7 @@ class DeltaOrthogonal:
     def _centre(self, positions: Sequence[range | np.ndarray]) -> list[list[int]]:
         """Where the centre is along each spatial axis; more than once in gathered rows."""
         return [
-            np.flatnonzero(along == centre) if isinstance(along, np.ndarray)
+            np.flatnonzero(along == centre).tolist() if isinstance(along, np.ndarray)
             else [along.index(centre)] if centre in along else []
             for along, centre in ((positions[axis], centre) for axis, centre in self._spatial.items())
         ]  # fmt: skip
