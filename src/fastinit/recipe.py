@@ -159,7 +159,7 @@ class Part:
             result = out
             check_same_shape(array.shape, shape)
         threads = resolve_threads(threads)
-        if rows.ndim > 1 and self._recipe._is_orthogonal:  # its elements are made together
+        if rows.ndim > 1 and self._recipe._matrix:  # its elements are made together
             flat = np.empty((rows.size, *self.shape[1:]), array.dtype)
             self._recipe._write_rows(self._region, rows.ravel(), flat, threads)
             array[...] = flat.reshape(shape)
@@ -263,7 +263,7 @@ class Recipe(Part):
         self._region = plan.whole(self._shape)
         self._values = prepare(self._initializer, self._shape, self._dtype, *hashed(self._seed, self._name))
         self._canonical_json: str | None = None
-        self._matrix = self._orthogonal() if self._is_orthogonal else None
+        self._matrix = self._orthogonal()
 
     @property
     def _recipe(self) -> Recipe:  # type: ignore[override]
@@ -336,12 +336,10 @@ class Recipe(Part):
         except TypeError as error:
             raise ValueError(str(error)) from None
 
-    @property
-    def _is_orthogonal(self) -> bool:
-        return self._initializer.name in ("orthogonal", "delta_orthogonal")
-
-    def _orthogonal(self) -> Orthogonal | DeltaOrthogonal:
-        """What makes an orthogonal tensor, and keeps its factor."""
+    def _orthogonal(self) -> Orthogonal | DeltaOrthogonal | None:
+        """What makes an orthogonal tensor, and keeps its factor; None for the others."""
+        if self._initializer.name not in ("orthogonal", "delta_orthogonal"):
+            return None
         p = resolved_parameters(self._initializer, self._shape)
         if self._initializer.name == "orthogonal":
             return Orthogonal(self._values, self._dtype, self._shape, p["out_axis"], p["gain"])
@@ -377,8 +375,8 @@ class Recipe(Part):
         if array.size == 0:
             return
         try:
-            if self._is_orthogonal:
-                _fill_orthogonal(self, region, array, rows, threads, progress)
+            if self._matrix:
+                _fill_orthogonal(self, self._matrix, region, array, rows, threads, progress)
                 return
             if self._initializer.name == "eye":
                 _fill_eye(self, region, array, threads)
@@ -428,22 +426,26 @@ def check_same_shape(got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
 
 
 def _fill_orthogonal(
-    r: Recipe, region: plan.Region, array: np.ndarray, rows: np.ndarray | None, threads: int, progress: Report
+    r: Recipe,
+    matrix: Orthogonal | DeltaOrthogonal,
+    region: plan.Region,
+    array: np.ndarray,
+    rows: np.ndarray | None,
+    threads: int,
+    progress: Report,
 ) -> None:
     """The positions of the region along every axis of the tensor; what is around a delta's centre first."""
     positions: list[range | np.ndarray] = list(region.ranges)
     if rows is not None:
         axis = region.axes[0]
         if axis is None:  # rows of a new axis: all are the same
-            _fill_orthogonal(r, region, array[:1], None, threads, progress)
+            _fill_orthogonal(r, matrix, region, array[:1], None, threads, progress)
             array[1:] = array[:1]
             return
         along = region.ranges[axis]
         positions[axis] = along.start + along.step * rows
-    if r._initializer.name == "delta_orthogonal":
+    if isinstance(matrix, DeltaOrthogonal):
         _fill_zeros(r, array, threads)
-    matrix = r._matrix
-    assert matrix is not None
     with advancing(progress, matrix.cost(positions), r._name) as advance:
         matrix.fill(positions, plan.with_every_axis(region, array), threads, advance)
 
