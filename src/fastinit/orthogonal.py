@@ -17,6 +17,7 @@ import numpy as np
 
 from . import _kernels
 from .arrays import allocate
+from .sides import Numbers, Side, as_array, as_slice, index, is_all, one_step
 
 #: Reflectors that are applied at once, and columns of a block of R: part of the stream version.
 BLOCK = 128
@@ -32,81 +33,6 @@ ROWS_AT_ONCE = 1 << 19
 Advance = Callable[[int], None]
 #: T of each block of reflectors, by its first column.
 Factors = dict[int, np.ndarray]
-
-
-class Flattened:
-    """Row or column numbers of a region of several axes, made a few at a time."""
-
-    __slots__ = ("lengths", "positions")
-
-    def __init__(self, positions: Sequence[range | np.ndarray], lengths: tuple[int, ...]) -> None:
-        self.positions, self.lengths = positions, lengths
-
-    def __len__(self) -> int:
-        return math.prod(map(len, self.positions))
-
-    def __getitem__(self, part: slice) -> np.ndarray:
-        at = np.unravel_index(np.arange(*part.indices(len(self))), tuple(map(len, self.positions)))
-        numbers = np.zeros(len(at[0]), np.int64)
-        for along, i, n in zip(self.positions, at, self.lengths):
-            numbers = numbers * n + (along.start + along.step * i if isinstance(along, range) else along[i])
-        return numbers
-
-
-#: Numbers of rows or columns, or positions along an axis.
-Numbers = range | np.ndarray | Flattened
-
-
-def _listed(numbers: Numbers) -> np.ndarray:
-    return np.arange(numbers.start, numbers.stop, numbers.step) if isinstance(numbers, range) else numbers[:]
-
-
-class Side(NamedTuple):
-    """The rows or the columns of a tensor viewed as a matrix: some of its axes, flattened."""
-
-    axes: tuple[int, ...]
-    lengths: tuple[int, ...]
-    steps: tuple[int, ...]  #: of flat index, along each axis
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.lengths)
-
-    @property
-    def step(self) -> int | None:
-        """The step of flat index from number to number, if there is one."""
-        return _one_step(self.lengths, self.steps)
-
-    def numbers(self, positions: Sequence[range | np.ndarray]) -> Numbers:
-        """Row or column numbers of what `positions` along each axis leave of it."""
-        if len(positions) == 1:
-            return positions[0]
-        if all(map(_is_all, positions, self.lengths)):
-            return range(self.size)
-        return Flattened(positions, self.lengths)
-
-    def indices(self, numbers: Numbers) -> tuple[int, int, np.ndarray | None]:
-        """(first, step, positions or None): flat index of number i is first + step * i, or step * positions[i]."""
-        step = self.step
-        if step is not None and isinstance(numbers, range) and numbers.step > 0:
-            return numbers.start * step, numbers.step * step, None
-        listed = np.ascontiguousarray(_listed(numbers), np.int64)
-        if step is not None:
-            return 0, step, listed
-        along = np.unravel_index(listed, self.lengths)
-        return 0, 1, sum((a.astype(np.int64) * s for a, s in zip(along, self.steps)), np.zeros(len(listed), np.int64))
-
-
-def _is_all(numbers: Numbers, count: int) -> bool:
-    return isinstance(numbers, range) and numbers == range(count)
-
-
-def _one_step(lengths: Sequence[int], steps: Sequence[int]) -> int | None:
-    """The step of axes that are one run, 1 if none is longer than 1; None if they are not."""
-    found = [(n, step) for n, step in zip(lengths, steps) if n > 1]
-    if any(outer[1] != inner[0] * inner[1] for outer, inner in zip(found, found[1:])):
-        return None
-    return found[-1][1] if found else 1
 
 
 class Work(NamedTuple):
@@ -186,13 +112,13 @@ class Orthogonal:
     def _fill_general(self, work: Work, rows: Numbers, columns: Numbers, grid: np.ndarray) -> None:
         factors: Factors = {}
         matrix = self._in_place(grid)
-        every_row = _is_all(rows, self._long.size)
+        every_row = is_all(rows, self._long.size)
         if matrix is not None and every_row and isinstance(columns, range) and columns.step == 1:
             self._columns(work, matrix, columns.start, factors)
             self._scale(work, matrix, matrix)
             return
-        kept = slice(None) if every_row else _as_slice(_listed(rows))
-        listed = _listed(columns)
+        kept = slice(None) if every_row else as_slice(as_array(rows))
+        listed = as_array(columns)
         panels = self._panels(columns)
         space = np.empty((self._long.size, max(stop - start for start, stop in panels)), self._working)
         for start, stop in panels:
@@ -200,14 +126,14 @@ class Orthogonal:
             if len(inside):
                 panel = space[:, : stop - start]
                 self._columns(work, panel, start, factors)
-                chosen = panel[kept][:, _as_slice(listed[inside] - start)]
+                chosen = panel[kept][:, as_slice(listed[inside] - start)]
                 self._put(work, chosen, grid, range(len(chosen)), inside)
             else:
                 work.advance(self._cost_of_panel(start, stop))
 
     def _panels(self, columns: Numbers) -> list[tuple[int, int]]:
         """(start, stop) of all columns from the first that is wanted to the last: a twentieth each, or a mebibyte."""
-        listed = _listed(columns)
+        listed = as_array(columns)
         low, high = int(listed.min()), int(listed.max())
         width = max(self._short.size // 320 * 16, (1 << 18) // self._long.size, 16)
         return [(start, min(start + width, high + 1)) for start in range(low, high + 1, width)]
@@ -240,9 +166,9 @@ class Orthogonal:
             part[own - first, own - left] = signs[own - first]
             projected, weights = (space[: last - first, : part.shape[1]] for space in spaces)
             # the block's own columns are zero but for the signs so far, and the others in its own rows
-            top, width = len(factors[first]), len(own)
-            work.multiply(projected[:, :width], v[:top].T, part[:top, :width])
-            work.multiply(projected[:, width:], v[top:].T, part[top:, width:])
+            top, mine = last - first, len(own)
+            work.multiply(projected[:, :mine], v[:top].T, part[:top, :mine])
+            work.multiply(projected[:, mine:], v[top:].T, part[top:, mine:])
             work.multiply(weights, factors[first], projected)
             work.multiply(part, v, weights, "subtract")
             work.advance(2 * v.size * part.shape[1])
@@ -251,8 +177,8 @@ class Orthogonal:
 
     def _fill_tall(self, work: Work, rows: Numbers, columns: Numbers, grid: np.ndarray) -> None:
         inverse = self._inverse_of_r(work)
-        matrix = self._in_place(grid) if _is_all(columns, self._short.size) else None
-        listed = _listed(columns)
+        matrix = self._in_place(grid) if is_all(columns, self._short.size) else None
+        listed = as_array(columns)
         starts = [j * BLOCK for j in range(len(inverse)) if ((listed >= j * BLOCK) & (listed < (j + 1) * BLOCK)).any()]
         width = starts[-1] + inverse[starts[-1] // BLOCK].shape[1]  # later columns of G are not needed
         height = min(len(rows), max(1, ROWS_AT_ONCE // self._short.size))
@@ -268,7 +194,7 @@ class Orthogonal:
                 stop = start + block.shape[1]
                 work.multiply(q[:, start:stop], g[:, :stop], block, upper="b", diagonal=start)
             if matrix is None:
-                self._put(work, q[:, _as_slice(listed)], grid, range(low, low + len(wanted)), np.arange(len(listed)))
+                self._put(work, q[:, as_slice(listed)], grid, range(low, low + len(wanted)), np.arange(len(listed)))
             else:
                 self._scale(work, q, q)
             work.advance(len(wanted) * self._short.size**2)
@@ -335,7 +261,7 @@ class Orthogonal:
         """`grid` as a matrix, long side x short side, if the products can write to it."""
         sides = len(self._long.axes)
         lengths, steps = grid.shape, grid.strides
-        down, across = _one_step(lengths[:sides], steps[:sides]), _one_step(lengths[sides:], steps[sides:])
+        down, across = one_step(lengths[:sides], steps[:sides]), one_step(lengths[sides:], steps[sides:])
         if down is None or across is None or grid.dtype != self._working or not grid.flags.aligned:
             return None
         matrix = grid.reshape(math.prod(lengths[:sides]), math.prod(lengths[sides:]))
@@ -361,8 +287,8 @@ class Orthogonal:
                 source = part if _rows_contiguous(part) else np.ascontiguousarray(part)
                 part = np.empty(source.shape, grid.dtype)
                 self._scale(work, source, part)
-            down = _index(_listed(rows[low : low + height]), grid.shape[:sides])
-            across = _index(columns, grid.shape[sides:])
+            down = index(as_array(rows[low : low + height]), grid.shape[:sides])
+            across = index(columns, grid.shape[sides:])
             if not isinstance(down[0], slice) and not isinstance(across[0], slice):
                 down = tuple(along[:, None] for along in down)
             grid[(*down, *across)] = part
@@ -467,17 +393,6 @@ def _write(
         elif count > 1:
             axes.append((count, step, stride, table))
     _kernels.fill(values, out, first, axes, threads)
-
-
-def _as_slice(numbers: np.ndarray) -> Any:
-    """The same as a slice, which copies nothing, if they are neighbours."""
-    first, last = int(numbers[0]), int(numbers[-1])
-    return slice(first, last + 1) if (numbers == np.arange(first, first + len(numbers))).all() else numbers
-
-
-def _index(numbers: np.ndarray, lengths: tuple[int, ...]) -> Any:
-    """Index of those elements of flattened axes."""
-    return (_as_slice(numbers),) if len(lengths) == 1 else np.unravel_index(numbers, lengths)
 
 
 def _rows_contiguous(matrix: np.ndarray) -> bool:

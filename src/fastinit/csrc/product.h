@@ -94,7 +94,7 @@ static void __attribute__((noinline)) PFN(tile_by_rows)(int64_t depth, const REA
 static void PFN(pack_a)(const fi_product *p, int64_t first, int64_t depth, int by_rows, REAL *to) {
     const REAL *a = (const REAL *)p->a + first * p->a_depth;
     for (int64_t i = 0; i < p->rows; i += TILE_ROWS, to += TILE_ROWS * FI_PITCH) {
-        const int64_t rows = p->rows - i < TILE_ROWS ? p->rows - i : TILE_ROWS;
+        const int64_t rows = fi_least(p->rows - i, TILE_ROWS);
         if (rows < TILE_ROWS)
             memset(to, 0, TILE_ROWS * FI_PITCH * sizeof(REAL));
         if (by_rows)
@@ -122,7 +122,7 @@ static void PFN(pack_b)(const fi_product *p, int64_t first, int64_t depth, int64
                 OP(store)(row + v * WIDTH, OP(load)(b + k * p->b_depth + j + v * WIDTH));
         }
     for (int64_t j = whole; j < columns; j += TILE_COLUMNS) {
-        const int64_t n = columns - j < TILE_COLUMNS ? columns - j : TILE_COLUMNS;
+        const int64_t n = fi_least(columns - j, TILE_COLUMNS);
         REAL *tile = to + j * depth;
         if (n < TILE_COLUMNS)
             memset(tile, 0, (size_t)depth * TILE_COLUMNS * sizeof(REAL));
