@@ -31,16 +31,10 @@ def choose_isa(forced: str | None) -> str:
     return forced
 
 
-def show_config(file: object = None) -> None:
-    """Print version, stream version, instruction sets, threads and OpenMP.
-
-    Parameters
-    ----------
-    file : text file, optional
-        Standard output unless given.
-    """
+def config() -> dict[str, str | int]:
+    """What `show_config` prints."""
     openmp = _kernels.openmp_version()
-    rows = {
+    return {
         "fastinit": __version__,
         "stream": STREAM_VERSION,
         "instruction sets": f"{', '.join(_kernels.compiled_isas())} compiled; "
@@ -50,5 +44,15 @@ def show_config(file: object = None) -> None:
         "NumPy": np.__version__,
         "Python": sys.version.split()[0],
     }
-    for what, value in rows.items():
+
+
+def show_config(file: object = None) -> None:
+    """Print version, stream version, instruction sets, threads and OpenMP.
+
+    Parameters
+    ----------
+    file : text file, optional
+        Standard output unless given.
+    """
+    for what, value in config().items():
         print(f"{what + ':':<18}{value}", file=file or sys.stdout)  # type: ignore[arg-type]

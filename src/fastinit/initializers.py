@@ -96,12 +96,7 @@ class Initializer:
     _hash: int
 
     def __init__(self, name: str, /, **parameters: Any) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"an initializer's name is a str, not {type(name).__name__}")
-        canonical = _ALIASES.get(name, name)
-        if canonical not in _PARAMETERS:
-            raise ValueError(f"unknown initializer {name!r}; {near_match(name, [*_PARAMETERS, *_ALIASES])}")
-        defaults = _PARAMETERS[canonical]
+        canonical, defaults = known_parameters(name)
         for key in parameters:
             if key not in defaults:
                 raise TypeError(f"{canonical} has no parameter {key!r}; {near_match(key, defaults)}")
@@ -110,7 +105,7 @@ class Initializer:
             value = parameters.get(key, default)
             if value is _REQUIRED:
                 raise TypeError(f"{canonical} needs {key}=")
-            items.append((key, _checked(key, value)))
+            items.append((key, check_parameter(key, value)))
         object.__setattr__(self, "_name", canonical)
         object.__setattr__(self, "_items", tuple(items))
         object.__setattr__(self, "_hash", hash((canonical, repr(items))))
@@ -225,8 +220,18 @@ def _cached_by_repr(name: str, items: tuple[tuple[str, Any], ...], _: str) -> In
 # ---- parameters ---------------------------------------------------------------------------------------
 
 
-def _checked(key: str, value: Any) -> Any:
-    """One parameter in its canonical type."""
+def known_parameters(name: Any) -> tuple[str, Mapping[str, Any]]:
+    """An initializer's canonical name, and its parameters with their defaults; ValueError for an unknown one."""
+    if not isinstance(name, str):
+        raise TypeError(f"an initializer's name is a str, not {type(name).__name__}")
+    canonical = _ALIASES.get(name, name)
+    if canonical not in _PARAMETERS:
+        raise ValueError(f"unknown initializer {name!r}; {near_match(name, [*_PARAMETERS, *_ALIASES])}")
+    return canonical, _PARAMETERS[canonical]
+
+
+def check_parameter(key: str, value: Any) -> Any:
+    """One parameter in its canonical type; TypeError or ValueError for what it cannot be."""
     if key in _AXES:
         if value is None and key == "in_axis":  # all axes that are not out_axis
             return None
@@ -318,6 +323,18 @@ def resolve_axes(shape: tuple[int, ...], axes: tuple[int, ...], key: str) -> tup
     return tuple(axis % len(shape) for axis in axes)
 
 
+def axes_that_matter(initializer: Initializer) -> tuple[str, ...]:
+    """The axis parameters that the values depend on, whatever the shape; fans that are given make up for them."""
+    p = initializer.parameters
+    if initializer.name == "orthogonal":
+        return ("out_axis",)
+    if "fan_in" in p:
+        mode = _mode(initializer.name, p)
+        if (p["fan_in"] is not None or mode == "fan_out") and (p["fan_out"] is not None or mode == "fan_in"):
+            return ()
+    return tuple(key for key in ("in_axis", "out_axis") if key in p)
+
+
 def resolved_parameters(initializer: Initializer, shape: tuple[int, ...]) -> dict[str, Any]:
     """All parameters for a tensor of that shape: axes counted from 0, those of `orthogonal` spelled out.
 
@@ -396,12 +413,18 @@ def _distribution(name: str, p: dict[str, Any], shape: tuple[int, ...]) -> Distr
     family, kind = name.split("_")
     if p.get("truncated"):
         kind = "truncated_normal"
-    if family == "glorot":
-        return _scaled(shape, 1.0, "fan_avg", kind, p)
+    scale = 1.0
     if family == "he":
         slope = p["negative_slope"]
-        return _scaled(shape, 2.0 / (1.0 + slope * slope), "fan_in", kind, p)
-    return _scaled(shape, 1.0, "fan_in", kind, p)
+        scale = 2.0 / (1.0 + slope * slope)
+    return _scaled(shape, scale, _mode(name, p), kind, p)
+
+
+def _mode(name: str, p: Mapping[str, Any]) -> str:
+    """Which fan a scaled initializer divides by."""
+    if name == "variance_scaling":
+        return p["mode"]
+    return "fan_avg" if name.startswith("glorot") else "fan_in"
 
 
 def _orthogonal(name: str, p: dict[str, Any], shape: tuple[int, ...]) -> Distribution:

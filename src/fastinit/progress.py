@@ -19,13 +19,13 @@ def check_report(report: Any) -> None:
 
 
 @contextmanager
-def advancing(report: Report, total: int, name: str) -> Iterator[Callable[[int], None]]:
-    """A function to call with each share of `total` that is done."""
+def advancing(report: Report, total: int, name: str, unit: str = "term") -> Iterator[Callable[[int], None]]:
+    """A function to call with each share of `total`, in `unit`s, that is done."""
     if report is None or report is False:
         yield lambda share: None
         return
     if report is True:
-        with _tqdm()(total=total, desc=name or None, unit="term", unit_scale=True) as bar:
+        with _tqdm()(total=total, desc=name or None, unit=unit, unit_scale=True) as bar:
             yield lambda share: bar.update(share) and None
         return
     done = 0

@@ -14,7 +14,7 @@ from .arrays import allocate, as_output, check_shape, dtype_name, numpy_dtype
 from .initializers import ORTHOGONAL_SLACK, Initializer, distribution, init, prepare, resolved_parameters, to_json
 from .orthogonal import DeltaOrthogonal, Orthogonal
 from .progress import Report, advancing, check_report
-from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, hashed
+from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, hashed, seed_from_text
 from .threads import resolve_threads
 
 
@@ -323,16 +323,10 @@ class Recipe(Part):
             close = difflib.get_close_matches(error.args[0], rest, n=1)
             hint = f"; is {close[0]!r} meant?" if close else ""
             raise ValueError(f"a recipe's dict needs {error.args[0]!r}{hint}") from None
-        if isinstance(seed, str):
-            if not (seed.isascii() and seed.isdecimal()):
-                raise ValueError(f"seed must be an integer or a decimal string, got {seed!r}")
-            seed = int(seed)
-        elif seed is None:
-            raise ValueError("a recipe's dict needs a seed, not None")
         if not isinstance(shape, (list, tuple)):
             raise ValueError(f"shape must be a list, got {shape!r}")
         try:
-            return cls(initializer, shape, dtype=dtype, seed=seed, name=name, **rest)
+            return cls(initializer, shape, dtype=dtype, seed=seed_from_text(seed), name=name, **rest)
         except TypeError as error:
             raise ValueError(str(error)) from None
 

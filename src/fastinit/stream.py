@@ -32,6 +32,15 @@ def check_seed(seed: Any) -> int:
     return seed
 
 
+def seed_from_text(seed: Any) -> int:
+    """A seed in JSON or TOML: an integer, or a decimal string (JSON readers may round above 2**53)."""
+    if isinstance(seed, str):
+        if not (seed.isascii() and seed.isdecimal() and len(seed) < 64):
+            raise ValueError(f"seed must be an integer or a decimal string, got {seed!r}")
+        seed = int(seed)
+    return check_seed(seed)
+
+
 def check_name(name: Any) -> str:
     """`name`; TypeError unless it is a str, ValueError unless UTF-8 encodes it."""
     if not isinstance(name, str):
