@@ -6,9 +6,10 @@ function of (seed, name, global shape, initializer, flat index) alone; docs/stre
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _kernels, plan
 from .activations import calculate_gain, for_activation
@@ -20,6 +21,9 @@ from .recipe import Part, Recipe, check_same_shape, recipe
 from .stream import STREAM_VERSION, philox4x32, stream_key
 from .threads import default_threads, get_num_threads, resolve_threads, set_num_threads
 from .version import __version__
+
+if TYPE_CHECKING:
+    from . import checkpoint as checkpoint
 
 __all__ = [
     "STREAM_VERSION",
@@ -57,6 +61,13 @@ __all__ = [
     "xavier_uniform",
     "zeros",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "checkpoint":  # read when it is first asked for
+        return importlib.import_module(".checkpoint", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 _kernels.use_isa(choose_isa(os.environ.get("FASTINIT_ISA")))
 default_threads()  # a bad FASTINIT_NUM_THREADS is an error here too, not in the first fill

@@ -1,0 +1,8 @@
+"""Whole models to disk: a manifest of recipes, streaming writers, and a check of what was written."""
+
+from .comparing import Comparison, Verification, verify
+from .header import HeaderError
+from .manifest import ManifestError, load_manifest
+from .saving import save
+
+__all__ = ["Comparison", "HeaderError", "ManifestError", "Verification", "load_manifest", "save", "verify"]

@@ -1,0 +1,226 @@
+"""verify: whether a checkpoint still holds what its recipes make, and how far it has moved from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..progress import Report, advancing, check_report
+from ..recipe import Recipe
+from ..threads import resolve_threads
+from .pieces import Piece, batches, made_together, pieces
+from .reading import Checkpoint, Stored, open_checkpoint
+
+#: Bytes that are made and compared at once by one thread.
+PIECE = 1 << 20
+#: Pieces that wait for a thread.
+PIECES_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One tensor, as it is on disk and as its recipe makes it.
+
+    Attributes
+    ----------
+    name : str
+        Of the tensor.
+    equal : bool
+        The same shape, dtype and bits.
+    problem : str
+        Why nothing was compared: it is missing, has another shape or dtype, or no recipe. Empty if it was.
+    first : tuple of int or None
+        Index of the first element that differs.
+    expected, found : float or None
+        That element as the recipe makes it, and as it is on disk.
+    largest_change : float or None
+        Largest \\|w - w0\\|; NaN where an element is NaN.
+    unchanged : float or None
+        Fraction of the elements whose bits are the same; 1 for an empty tensor.
+    """
+
+    name: str
+    equal: bool
+    problem: str = ""
+    first: tuple[int, ...] | None = None
+    expected: float | None = None
+    found: float | None = None
+    largest_change: float | None = None
+    unchanged: float | None = None
+
+    def __str__(self) -> str:
+        if self.equal:
+            return f"{self.name}: equal"
+        if self.problem:
+            return f"{self.name}: {self.problem}"
+        at = ", ".join(map(str, self.first or ()))
+        return (
+            f"{self.name}: element [{at}] is {self.found!r}, not {self.expected!r}; "
+            f"max |w - w0| = {self.largest_change:.6g}, {self.unchanged:.2%} unchanged"
+        )
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found: a `Comparison` for every tensor. It is true where all of them are equal."""
+
+    tensors: Mapping[str, Comparison]
+
+    @property
+    def equal(self) -> bool:
+        """Whether every tensor is there and equal, and no other."""
+        return all(comparison.equal for comparison in self.tensors.values())
+
+    def __bool__(self) -> bool:
+        return self.equal
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.tensors.values()))
+
+
+def verify(
+    path: str | os.PathLike[str],
+    recipes: Mapping[str, Recipe] | Recipe | None = None,
+    *,
+    threads: int | None = None,
+    progress: Report = None,
+) -> Verification:
+    """Make a checkpoint's tensors again, piece by piece, and compare.
+
+    Parameters
+    ----------
+    path : path
+        A .safetensors or .npy file, a .zarr folder, or a model's folder or index in Hugging Face's layout.
+    recipes : dict of str to Recipe, or Recipe, optional
+        What the tensors should be; those that the file brings unless given. A single recipe is that of the one tensor
+        of a file.
+    threads : int, optional
+        At most this many threads.
+    progress : bool or callable, optional
+        True for a bar (needs tqdm), or a function of (done, total) in bytes.
+
+    Returns
+    -------
+    Verification
+        True where all is equal; for trained weights it says how far each tensor has moved.
+
+    Raises
+    ------
+    HeaderError
+        A header that no honest writer makes; refused before any tensor is read.
+    ValueError
+        No recipes, neither given nor in the file.
+    OSError
+        What is not there, or cannot be read.
+
+    Notes
+    -----
+    Orthogonal tensors are made whole, in memory.
+    """
+    check_report(progress)
+    threads = resolve_threads(threads)
+    checkpoint = open_checkpoint(path)
+    expected = _expected(Path(path), checkpoint, recipes)
+    comparisons: dict[str, Comparison] = {}
+    total = sum(recipe.nbytes for recipe in expected.values())
+    with advancing(progress, total, Path(path).name, "B") as advance, ThreadPoolExecutor(threads) as pool:
+        try:
+            for name, recipe in expected.items():
+                problem = _problem(checkpoint.tensors.get(name), recipe)
+                if problem:
+                    comparisons[name] = Comparison(name, False, problem)
+                    advance(recipe.nbytes)
+                else:
+                    stored = checkpoint.tensors[name].open()
+                    comparisons[name] = _compare(name, stored, recipe, pool, threads, advance)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    others = [name for name in checkpoint.tensors if name not in expected]
+    return Verification(comparisons | {name: Comparison(name, False, "not in the recipes") for name in others})
+
+
+def _expected(path: Path, checkpoint: Checkpoint, recipes: Mapping[str, Recipe] | Recipe | None) -> dict[str, Recipe]:
+    if recipes is None:
+        if not checkpoint.recipes:
+            raise ValueError(f"{path} brings no recipes of its own: give them, or a manifest")
+        return checkpoint.recipes
+    if isinstance(recipes, Recipe):
+        if len(checkpoint.tensors) != 1:
+            raise ValueError(f"{path} has {len(checkpoint.tensors)} tensors: give a dict of recipes")
+        return dict.fromkeys(checkpoint.tensors, recipes)
+    if not isinstance(recipes, Mapping) or not all(isinstance(recipe, Recipe) for recipe in recipes.values()):
+        raise TypeError("recipes must be a dict of names to recipes, or a recipe")
+    if path.suffix == ".npy" and len(recipes) == 1:  # a .npy file has no names
+        return dict(zip(checkpoint.tensors, recipes.values()))
+    return dict(recipes)
+
+
+def _problem(stored: Stored | None, recipe: Recipe) -> str:
+    if stored is None:
+        return "missing"
+    if stored.shape != recipe.shape:
+        return f"of shape {stored.shape}, not {recipe.shape}"
+    dtype = recipe.to_dict()["dtype"]
+    return "" if stored.dtype == dtype else f"of dtype {stored.dtype}, not {dtype}"
+
+
+def _compare(
+    name: str, stored: Any, recipe: Recipe, pool: ThreadPoolExecutor, threads: int, advance: Callable[[int], None]
+) -> Comparison:
+    together = made_together(recipe)
+    largest = recipe.size if together else PIECE // recipe.dtype.itemsize
+
+    def compare(piece: Piece) -> tuple[int, tuple[Any, ...] | None, float]:
+        return _differences(stored, recipe, piece, threads if together else 1)
+
+    changed, first, change = 0, None, 0.0
+    for batch in batches(pieces(recipe.shape, largest), PIECES_AT_ONCE):
+        for found_changed, found, found_change in pool.map(compare, batch):
+            changed += found_changed
+            first = first or found
+            change = float(np.maximum(change, found_change))  # NaN stays
+        advance(sum(piece.size for piece in batch) * recipe.dtype.itemsize)
+    unchanged = 1 - changed / recipe.size if recipe.size else 1.0
+    if first is None:
+        return Comparison(name, True, largest_change=0.0, unchanged=unchanged)
+    index = tuple(int(i) for i in np.unravel_index(first[0], recipe.shape))
+    return Comparison(name, False, "", index, first[1], first[2], change, unchanged)
+
+
+def _differences(
+    stored: Any, recipe: Recipe, piece: Piece, threads: int
+) -> tuple[int, tuple[int, float, float] | None, float]:
+    """How many elements of the piece differ, the flat index and both values of the first, the largest change."""
+    part = recipe.part(piece.at)
+    made = np.empty(part.shape, part.dtype)
+    part.fill(made, threads=threads)
+    held = np.asarray(stored[piece.at])
+    differ = bits(made) != bits(held)
+    at = np.flatnonzero(differ)
+    if not len(at):
+        return 0, None, 0.0
+    old, new = (_values(a).ravel() for a in (made, held))
+    with np.errstate(invalid="ignore", over="ignore"):
+        change = float(np.max(np.abs(new[at] - old[at])))
+    return len(at), (piece.first + int(at[0]), float(old[at[0]]), float(new[at[0]])), change
+
+
+def bits(array: np.ndarray) -> np.ndarray:
+    """Elements as integers: NaNs and signed zeros compare as they are."""
+    array = np.ascontiguousarray(array)
+    order = array.dtype.byteorder
+    return array.view(f"{'' if order == '|' else order}u{array.itemsize}")
+
+
+def _values(array: np.ndarray) -> np.ndarray:
+    """float64 values; without ml_dtypes bfloat16 is read from its bits."""
+    if array.dtype == np.uint16:
+        return (array.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    return array.astype(np.float64)

@@ -1,0 +1,315 @@
+"""A model's initial weights as a page of TOML: read, checked as a whole, and turned into recipes."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import math
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..arrays import DTYPES, check_shape, dtype_name
+from ..initializers import Initializer, axes_that_matter, check_parameter, init, known_parameters, near_match
+from ..recipe import Recipe
+from ..stream import seed_from_text
+from .header import check_tensor_name
+from .reading import open_checkpoint
+
+_TOP = ("seed", "dtype", "in_axis", "out_axis", "tensors", "shapes_from", "rules")
+_TENSOR = ("name", "shape", "init", "seed", "dtype")
+_RULE = ("match", "init", "seed", "dtype", "skip")
+
+#: More tensors than this are a mistake in a brace.
+MOST_TENSORS = 1_000_000
+
+T = TypeVar("T")
+
+
+class ManifestError(ValueError):
+    """All mistakes of a manifest, a line each; `mistakes` has them as a list."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtype: Any = None) -> dict[str, Recipe]:
+    """Read a manifest: every tensor of a model with its recipe, under its name.
+
+    Parameters
+    ----------
+    path : path
+        A TOML file.
+    seed, dtype : optional
+        Stand for those at the top of the manifest. A table's own stay.
+
+    Returns
+    -------
+    dict of str to Recipe
+        In the order of the manifest, or of the file that `shapes_from` names.
+
+    Raises
+    ------
+    ManifestError
+        Every mistake at once, with file, table and the nearest known word.
+    OSError
+        The file cannot be read.
+
+    Notes
+    -----
+    At the top stand `seed` (needed), `dtype` (float32 unless given), and, for all initializers that have them,
+    `in_axis` and `out_axis`. Then either or both of
+
+    ``[[tensors]]``
+        `name`, `shape`, `init`, the initializer's own parameters, and `seed` and `dtype` where they differ. In a name
+        ``{0..21}`` stands for each integer, ends included, ``{00..21}`` for each with two digits, and ``{q,k,v}`` for
+        each word.
+    ``shapes_from = "model.safetensors"`` and ``[[rules]]``
+        Names, shapes and dtypes come from the header of that file, or of a folder or index in Hugging Face's layout;
+        a path is relative to the manifest. Each tensor follows the first rule whose glob `match` fits its name:
+        `init` with its parameters, `seed` and `dtype`, or ``skip = true``, which leaves the tensor out. The dtype is
+        that of the rule, else that at the top of the manifest, else the file's. Rules that scale by a fan must say
+        `in_axis` and `out_axis`, here or at the top: a torch weight read with the default axes would get the wrong fan.
+
+    Seeds may be decimal strings, and infinities "inf" and "-inf", as in `Recipe.to_dict`.
+    """
+    path = Path(path)
+    try:
+        top = tomllib.loads(path.read_bytes().decode())
+    except UnicodeDecodeError as error:
+        raise ManifestError([f"{path}: not UTF-8: {error.reason} at byte {error.start}"]) from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ManifestError([f"{path}: no TOML: {error}"]) from None
+    return _Manifest(path, top, seed, dtype).recipes()
+
+
+class _Manifest:
+    """The tables of a manifest on their way to recipes, and the mistakes found so far."""
+
+    def __init__(self, path: Path, top: dict[str, Any], seed: int | None, dtype: Any) -> None:
+        self._path = path
+        self._top = top | ({} if seed is None else {"seed": seed}) | ({} if dtype is None else {"dtype": dtype})
+        self._mistakes: list[str] = []
+        self._recipes: dict[str, Recipe] = {}
+        self._table_of: dict[str, str] = {}
+
+    def recipes(self) -> dict[str, Recipe]:
+        top = self._top
+        self._check_keys("at the top", top, _TOP)
+        if "seed" not in top:
+            self._note("at the top", "seed is missing: without it nobody could make the same weights again")
+        self._seed = self._seed_of("at the top", top, 0)
+        self._dtype = self._dtype_of("at the top", top, None)
+        axes = [key for key in ("in_axis", "out_axis") if key in top]
+        self._axes = {key: top[key] for key in axes if self._parameter("at the top", key, top[key])}
+        for number, table in enumerate(self._tables("tensors"), start=1):
+            self._add_tensor(number, table)
+        if "shapes_from" in top:
+            self._add_from_file(top["shapes_from"])
+        elif "rules" in top:
+            self._note("at the top", "rules need shapes_from, the file whose tensors they are for")
+        elif "tensors" not in top:
+            self._note("at the top", "there are no tensors: neither [[tensors]] nor shapes_from")
+        if not self._recipes and not self._mistakes:
+            self._note("at the top", "there are no tensors")
+        if self._mistakes:
+            raise ManifestError(self._mistakes)
+        return self._recipes
+
+    # ---- tables ----------------------------------------------------------------------------------------------
+
+    def _add_tensor(self, number: int, table: dict[str, Any]) -> None:
+        where = f"[[tensors]] {number}" + (f" ({table['name']!r})" if isinstance(table.get("name"), str) else "")
+        names = self._names(where, table)
+        shape = self._try(where, lambda: check_shape(table["shape"])) if "shape" in table else None
+        if "shape" not in table:
+            self._note(where, "shape is missing")
+        seed = self._seed_of(where, table, self._seed)
+        dtype = self._dtype_of(where, table, self._dtype or "float32")
+        initializer = self._initializer(where, table, _TENSOR)
+        if None in (shape, seed, dtype, initializer):
+            return
+        for name in names:
+            if not self._add(where, name, initializer, shape, dtype, seed):
+                break  # the others have the same mistake
+
+    def _add_from_file(self, source: Any) -> None:
+        rules = [self._rule(number, table) for number, table in enumerate(self._tables("rules"), start=1)]
+        if not isinstance(source, str):
+            self._note("at the top", f"shapes_from must be the path of a file, not {source!r}")
+            return
+        try:
+            tensors = open_checkpoint(self._path.parent / source).tensors
+        except (OSError, ValueError, ImportError) as error:
+            self._note("at the top", f"shapes_from: {error}")
+            return
+        for name, stored in tensors.items():
+            rule = next((rule for rule in rules if rule.matches(name)), None)
+            if rule is None:
+                self._note("[[rules]]", f"no rule matches tensor {name!r} of shape {list(stored.shape)}")
+            elif not rule.skip and rule.initializer is not None:
+                dtype = rule.dtype or self._dtype or stored.dtype
+                if dtype not in DTYPES:
+                    self._note(rule.where, f"tensor {name!r} has dtype {dtype}: give the rule a dtype, or skip = true")
+                else:
+                    self._add(rule.where, name, rule.initializer, stored.shape, dtype, rule.seed)
+
+    def _rule(self, number: int, table: dict[str, Any]) -> _Rule:
+        match = table.get("match")
+        where = f"[[rules]] {number}" + (f" ({match!r})" if isinstance(match, str) else "")
+        if not isinstance(match, str):
+            self._note(where, "match is missing" if match is None else f"match must be a glob, not {match!r}")
+            match = ""
+        skip = table.get("skip", False)
+        if not isinstance(skip, bool):
+            self._note(where, f"skip must be true or false, not {skip!r}")
+        if skip:
+            self._check_keys(where, table, ("match", "skip"))
+            return _Rule(where, match, None, None, None, True)
+        initializer = self._initializer(where, table, _RULE)
+        if initializer is not None:
+            stated = {*self._axes, *table}
+            unstated = [f"{key}=" for key in axes_that_matter(initializer) if key not in stated]
+            if unstated:
+                self._note(
+                    where,
+                    f"{initializer.name} depends on the axes: say {' and '.join(unstated)} here "
+                    "or at the top (a torch weight: in_axis = 1, out_axis = 0)",
+                )
+        seed, dtype = self._seed_of(where, table, self._seed), self._dtype_of(where, table, None)
+        return _Rule(where, match, initializer, seed, dtype, False)
+
+    def _add(self, where: str, name: str, initializer: Any, shape: Any, dtype: Any, seed: Any) -> bool:
+        if name in self._table_of:
+            self._note(where, f"tensor {name!r} is there already, by {self._table_of[name]}")
+            return False
+        recipe = self._try(
+            f"{where}: {name}" if where.startswith("[[rules") else where,
+            lambda: Recipe(initializer, shape, dtype=dtype, seed=0 if seed is None else seed, name=name),
+        )
+        if recipe is None:
+            return False
+        self._recipes[name], self._table_of[name] = recipe, where
+        return True
+
+    # ---- keys ------------------------------------------------------------------------------------------------
+
+    def _names(self, where: str, table: dict[str, Any]) -> list[str]:
+        if not isinstance(table.get("name"), str):
+            self._note(where, "name is missing" if "name" not in table else f"name must be text, not {table['name']!r}")
+            return []
+        names = self._try(where, lambda: expand(table["name"])) or []
+        if names:
+            self._try(where, lambda: check_tensor_name(names[0]))
+        return names
+
+    def _initializer(self, where: str, table: dict[str, Any], own: tuple[str, ...]) -> Initializer | None:
+        if "init" not in table:
+            self._note(where, "init is missing")
+            return None
+        known = self._try(where, lambda: known_parameters(table["init"]))
+        if known is None:
+            return None
+        name, defaults = known
+        before = len(self._mistakes)
+        given = {key: value for key, value in table.items() if key not in own}
+        self._check_keys(where, table, (*own, *defaults))
+        for key in given.keys() & defaults.keys():
+            self._parameter(where, key, given[key])
+        if len(self._mistakes) > before:
+            return None
+        shared = {key: axis for key, axis in self._axes.items() if key in defaults}
+        return self._try(where, lambda: init(name, **(shared | given)))
+
+    def _parameter(self, where: str, key: str, value: Any) -> bool:
+        """Whether a parameter can have that value."""
+        before = len(self._mistakes)
+        self._try(where, lambda: check_parameter(key, value))
+        return len(self._mistakes) == before
+
+    def _seed_of(self, where: str, table: Mapping[str, Any], default: int | None) -> int | None:
+        return self._try(where, lambda: seed_from_text(table["seed"])) if "seed" in table else default
+
+    def _dtype_of(self, where: str, table: Mapping[str, Any], default: str | None) -> str | None:
+        return self._try(where, lambda: dtype_name(table["dtype"])) if "dtype" in table else default
+
+    def _tables(self, key: str) -> list[dict[str, Any]]:
+        tables = self._top.get(key, [])
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            self._note("at the top", f"{key} must be tables, each under [[{key}]]")
+            return []
+        return tables
+
+    def _check_keys(self, where: str, table: Iterable[str], known: Iterable[str]) -> None:
+        known = list(known)
+        for key in table:
+            if key not in known:
+                self._note(where, f"unknown key {key!r}; {near_match(key, known)}")
+
+    def _try(self, where: str, function: Callable[[], T]) -> T | None:
+        """What the function returns; its error is noted."""
+        try:
+            return function()
+        except (TypeError, ValueError) as error:
+            self._note(where, str(error))
+            return None
+
+    def _note(self, where: str, mistake: str) -> None:
+        self._mistakes.append(f"{self._path}: {where}: {mistake}")
+
+
+class _Rule:
+    """Which tensors, and what fills them; `initializer` is None after a mistake, or where they are skipped."""
+
+    def __init__(
+        self, where: str, match: str, initializer: Initializer | None, seed: int | None, dtype: str | None, skip: bool
+    ) -> None:
+        self.where = where
+        self.initializer, self.seed, self.dtype, self.skip = initializer, seed, dtype, skip
+        self._pattern = re.compile(fnmatch.translate(match))
+
+    def matches(self, name: str) -> bool:
+        return self._pattern.match(name) is not None
+
+
+# ---- names -------------------------------------------------------------------------------------------------
+
+_BRACE = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
+
+
+def expand(name: str) -> list[str]:
+    """Every name that braces stand for: ``{0..21}`` with both ends, ``{00..21}`` of that width, ``{q,k,v}``.
+
+    ValueError for other braces, and for more names than any model has.
+    """
+    texts = _BRACE.split(name)
+    if any(mark in text for text in texts[::2] for mark in "{}"):
+        raise ValueError(f"name {name!r} has a brace without its other half, or one within another")
+    choices = [_choices(text) for text in texts[1::2]]
+    if math.prod(map(len, choices)) > MOST_TENSORS:
+        raise ValueError(f"name {name!r} stands for more than {MOST_TENSORS} tensors")
+    return [
+        texts[0] + "".join(chosen + after for chosen, after in zip(combination, texts[2::2]))
+        for combination in itertools.product(*choices)
+    ]
+
+
+def _choices(text: str) -> list[str]:
+    found = _RANGE.fullmatch(text)
+    if found:
+        first, last = map(int, found.groups())
+        if first > last:
+            raise ValueError(f"{{{text}}} counts down")
+        if last - first >= MOST_TENSORS:
+            raise ValueError(f"{{{text}}} stands for more than {MOST_TENSORS} tensors")
+        width = len(found[1]) if found[1].startswith("0") and len(found[1]) > 1 else 0
+        return [f"{number:0{width}d}" for number in range(first, last + 1)]
+    words = text.split(",")
+    if len(words) < 2 or not all(words):
+        raise ValueError(f"{{{text}}} is neither a range like {{0..21}} nor a list like {{q,k,v}}")
+    return words

@@ -1,0 +1,155 @@
+"""The tensors of a checkpoint of any kind, without reading them: names, dtypes, shapes, and arrays on demand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arrays import DTYPES, numpy_dtype
+from ..recipe import Recipe
+from .header import CODES, RECIPES, Entry, HeaderError, check_tensor_name, parse, read_header
+from .layout import INDEX, SINGLE
+
+#: The format's dtypes that NumPy has too; bfloat16 is added below.
+_NUMPY = {
+    **{"BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4"},
+    **{"U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8", "C64": "<c8"},
+}
+_OURS = {code: name for name, code in CODES.items()}
+
+#: Longer index files are of no model.
+_LONGEST_INDEX = 100_000_000
+
+
+class Stored(NamedTuple):
+    """A tensor on disk: its dtype, by our name or by its format's, its shape, and how to open it as an array."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    open: Callable[[], Any]
+
+
+class Checkpoint(NamedTuple):
+    """What a path holds; `recipes` are those it brings itself."""
+
+    tensors: dict[str, Stored]
+    recipes: dict[str, Recipe]
+
+
+def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """A .safetensors or .npy file, a .zarr folder, or a model's folder or index in Hugging Face's layout.
+
+    Raises
+    ------
+    HeaderError
+        A header that no honest writer makes.
+    OSError
+        What is not there, or cannot be read.
+    """
+    path = Path(path)
+    if path.suffix == ".zarr":
+        return _zarr(path)
+    if path.is_dir():
+        index = path / INDEX
+        return _index(index) if index.exists() else _safetensors(path / SINGLE)
+    if path.suffix == ".json":
+        return _index(path)
+    if path.suffix == ".npy":
+        return _npy(path)
+    return _safetensors(path)
+
+
+def _safetensors(path: Path) -> Checkpoint:
+    entries, metadata = read_header(path)
+    tensors = {e.name: Stored(_OURS.get(e.dtype, e.dtype), e.shape, _opener(path, e)) for e in entries}
+    if RECIPES not in metadata:
+        return Checkpoint(tensors, {})
+    try:
+        described = parse(metadata[RECIPES].encode())
+        return Checkpoint(tensors, {name: _recipe(d) for name, d in described.items()})
+    except (ValueError, TypeError) as error:
+        raise HeaderError(f"{path}: the recipes in its metadata: {error}") from None
+
+
+def _recipe(description: Any) -> Recipe:
+    if not isinstance(description, dict):
+        raise HeaderError("a recipe must be a table")
+    return Recipe.from_dict(description)
+
+
+def _opener(path: Path, entry: Entry) -> Callable[[], np.ndarray]:
+    def array() -> np.ndarray:
+        dtype = numpy_dtype("bfloat16") if entry.dtype == "BF16" else np.dtype(_NUMPY.get(entry.dtype, "V"))
+        if dtype.kind == "V" and entry.dtype != "BF16":
+            raise ValueError(f"{path}: NumPy has no dtype for {entry.dtype}")
+        if entry.nbytes == 0:  # nothing can be mapped
+            return np.empty(entry.shape, dtype)
+        raw = np.memmap(path, np.uint8, "r", entry.offset, (entry.nbytes,))
+        return np.ndarray.view(raw, np.ndarray).view(dtype).reshape(entry.shape)
+
+    return array
+
+
+def _index(path: Path) -> Checkpoint:
+    if path.stat().st_size > _LONGEST_INDEX:
+        raise HeaderError(f"{path}: too long for an index")
+    try:
+        table = parse(path.read_bytes())
+    except HeaderError as error:
+        raise HeaderError(f"{path}: {error}") from None
+    places = table.get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
+        raise HeaderError(f"{path}: no weight_map from tensors to files")
+    for place in set(places.values()):
+        if Path(place).name != place or place in ("", ".", "..") or "\\" in place or "\0" in place:
+            raise HeaderError(f"{path}: {place!r} is not a file of its folder")
+    tensors: dict[str, Stored] = {}
+    recipes: dict[str, Recipe] = {}
+    for place in sorted(set(places.values())):
+        held = _safetensors(path.parent / place)
+        for name in held.tensors.keys() - {name for name, where in places.items() if where == place}:
+            raise HeaderError(f"{path}: tensor {name!r} of {place} is not in the index, or is in another file there")
+        tensors |= held.tensors
+        recipes |= held.recipes
+    for name in places.keys() - tensors.keys():
+        raise HeaderError(f"{path}: tensor {name!r} is not in {places[name]}")
+    return Checkpoint({name: tensors[name] for name in places}, recipes)
+
+
+def _npy(path: Path) -> Checkpoint:
+    try:
+        array = np.lib.format.open_memmap(path, mode="r") if path.stat().st_size else np.load(path)
+    except (ValueError, EOFError) as error:
+        raise HeaderError(f"{path}: {error}") from None
+    return Checkpoint({path.stem: Stored(_name(array.dtype), array.shape, lambda: array)}, {})
+
+
+def _zarr(path: Path) -> Checkpoint:
+    from .zarr_store import import_zarr
+
+    zarr = import_zarr()
+    if not path.is_dir():
+        raise FileNotFoundError(2, "no such folder", str(path))
+    node = zarr.open(path, mode="r")
+    arrays = {node.basename or path.stem: node} if isinstance(node, zarr.Array) else dict(_arrays_of(node))
+    tensors = {
+        check_tensor_name(name): Stored(_name(array.dtype), array.shape, lambda array=array: array)  # type: ignore[misc]
+        for name, array in arrays.items()
+    }
+    described = {name: array.attrs.get(RECIPES) for name, array in arrays.items()}
+    return Checkpoint(tensors, {name: _recipe(d) for name, d in described.items() if d is not None})
+
+
+def _arrays_of(group: Any) -> Any:
+    """Arrays of a group and of the groups within, by their path."""
+    for _, member in group.members(max_depth=None):
+        if hasattr(member, "chunks"):
+            yield member.path[len(group.path) :].lstrip("/"), member
+
+
+def _name(dtype: np.dtype) -> str:
+    return dtype.name if dtype.name in DTYPES else dtype.str

@@ -1,0 +1,213 @@
+"""One file of tensors: pieces made by several threads, each written as soon as it is made, and journalled."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import queue
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..progress import Report, advancing
+from ..recipe import Recipe
+from .comparing import verify
+from .layout import File
+from .partial import Partial, in_the_way
+from .pieces import Piece, made_together, pieces
+
+#: Bytes that one thread makes and writes at once: they stay in its cache on the way.
+PIECE = 1 << 20
+#: Bytes between two entries of the journal.
+STRETCH = 1 << 28
+#: More threads would only wait for the file.
+MOST_WRITERS = 32
+
+Advance = Callable[[int], None]
+
+
+class Options(NamedTuple):
+    """What `save` was told besides what to write, checked."""
+
+    threads: int
+    progress: Report
+    resume: bool
+    overwrite: bool
+
+
+def save(out: Path, file: File, options: Options) -> None:
+    """Write one file, unless something is in its way."""
+    if out.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder is where the file should be", str(out))
+    if os.path.lexists(out) and not options.overwrite:
+        if options.resume and _is_complete(out, file):
+            return
+        raise in_the_way(out)
+    with advancing(options.progress, file.size, out.name, "B") as advance:
+        write(out, file, options, advance)
+
+
+def _is_complete(out: Path, file: File) -> bool:
+    """Whether the file that is there is the one to write: the last call was killed after its rename."""
+    if not has_head(out, file) or not verify(out, {tensor.name: tensor.recipe for tensor in file.tensors}):
+        return False
+    for left in (".partial", ".journal"):
+        out.with_name(out.name + left).unlink(missing_ok=True)
+    return True
+
+
+def has_head(path: Path, file: File) -> bool:
+    """Whether the file at `path` has the size and the header, recipes included, of `file`."""
+    with open(path, "rb") as there:
+        return os.fstat(there.fileno()).st_size == file.size and there.read(len(file.head)) == file.head
+
+
+def write(out: Path, file: File, options: Options, advance: Advance) -> None:
+    """The file at `out`, by way of its partial file."""
+    partial = Partial(out, file.identity, file.size, resume=options.resume, overwrite=options.overwrite)
+    threads = min(options.threads, MOST_WRITERS)
+    try:
+        advance(partial.done)
+        if partial.done == 0:
+            partial.write(file.head, 0)
+            advance(len(file.head))
+        with _Recorder(partial) as recorder, ThreadPoolExecutor(threads) as pool:
+            write_piece = _PieceWriter(partial, threads)
+            try:
+                for stretch in _stretches(file, partial.done):
+                    if stretch.together:
+                        _write_together(partial, stretch.jobs[0], options.threads, advance)
+                    else:
+                        for nbytes in pool.map(write_piece, stretch.jobs):
+                            advance(nbytes)
+                    recorder.record(stretch.stop)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        partial.commit(options.overwrite)
+    finally:
+        partial.close()
+
+
+class _Job(NamedTuple):
+    """A piece of a tensor and where it goes."""
+
+    recipe: Recipe
+    piece: Piece
+    offset: int
+    nbytes: int
+
+
+class _Stretch(NamedTuple):
+    """Jobs between two entries of the journal, up to byte `stop`; or one tensor whose elements are made together."""
+
+    jobs: list[_Job]
+    stop: int
+    together: bool = False
+
+
+def _stretches(file: File, done: int) -> Iterator[_Stretch]:
+    """Everything of the file from byte `done` on, in the order of its bytes."""
+    jobs: list[_Job] = []
+    held = stop = 0
+    for job in _jobs(file):
+        together = made_together(job.recipe)
+        if job.offset + job.nbytes <= done:
+            continue
+        if jobs and (together or held >= STRETCH):
+            yield _Stretch(jobs, stop)
+            jobs, held = [], 0
+        stop = job.offset + job.nbytes
+        if together:
+            yield _Stretch([job], stop, together)
+        else:
+            jobs.append(job)
+            held += job.nbytes
+    if jobs:
+        yield _Stretch(jobs, stop)
+
+
+def _jobs(file: File) -> Iterator[_Job]:
+    for tensor in file.tensors:
+        recipe, itemsize = tensor.recipe, tensor.recipe.dtype.itemsize
+        for piece in pieces(recipe.shape, recipe.size if made_together(recipe) else PIECE // itemsize):
+            yield _Job(recipe, piece, tensor.offset + piece.first * itemsize, piece.size * itemsize)
+
+
+class _PieceWriter:
+    """Makes a piece on one thread and writes it; in as many buffers as there are threads."""
+
+    def __init__(self, partial: Partial, threads: int) -> None:
+        self._partial = partial
+        self._buffers: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+        for _ in range(threads):
+            self._buffers.put(np.empty(PIECE, np.uint8))
+
+    def __call__(self, job: _Job) -> int:
+        buffer = self._buffers.get()
+        try:
+            made = buffer[: job.nbytes]
+            part = job.recipe.part(job.piece.at)
+            part.fill(made.view(part.dtype).reshape(part.shape), threads=1)
+            _to_little_endian(made, part.dtype.itemsize)
+            self._partial.write(made, job.offset)
+        finally:
+            self._buffers.put(buffer)
+        return job.nbytes
+
+
+def _write_together(partial: Partial, job: _Job, threads: int, advance: Advance) -> None:
+    """All of a tensor, in the mapped file itself."""
+    told = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal told
+        now = job.nbytes * done // total
+        advance(now - told)
+        told = now
+
+    partial.reserve(job.offset, job.nbytes)  # a full disk is an error here, and a signal in the fill
+    mapped = mmap.mmap(partial.fd, job.offset + job.nbytes)  # not closed after an error: it would hide the error
+    made = np.frombuffer(mapped, np.uint8, job.nbytes, job.offset)
+    job.recipe.fill(made.view(job.recipe.dtype).reshape(job.recipe.shape), threads=threads, progress=report)
+    _to_little_endian(made, job.recipe.dtype.itemsize)
+    del made
+    mapped.close()
+    advance(job.nbytes - told)
+
+
+def _to_little_endian(made: np.ndarray, itemsize: int) -> None:
+    """Turn the bytes round where the machine has them the other way: every format here is little-endian."""
+    if sys.byteorder == "big":
+        made.view(f"u{itemsize}").byteswap(inplace=True)
+
+
+class _Recorder:
+    """Syncs and keeps the journal while the next stretch is being made."""
+
+    def __init__(self, partial: Partial) -> None:
+        self._partial = partial
+        self._pool = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+
+    def record(self, done: int) -> None:
+        """Have it recorded that the file is right up to `done`; waits for the entry before."""
+        self._wait()
+        self._pending = self._pool.submit(self._partial.record, done)
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+
+    def __enter__(self) -> _Recorder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown()
+        if kind is None:
+            self._wait()
