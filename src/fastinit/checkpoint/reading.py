@@ -135,7 +135,7 @@ def _zarr(path: Path) -> Checkpoint:
     if not path.is_dir():
         raise FileNotFoundError(2, "no such folder", str(path))
     node = zarr.open(path, mode="r")
-    arrays = {node.basename or path.stem: node} if isinstance(node, zarr.Array) else dict(_arrays_of(node))
+    arrays = {node.basename or path.stem: node} if isinstance(node, zarr.Array) else dict(sorted(_arrays_of(node)))
     tensors = {
         check_tensor_name(name): Stored(_name(array.dtype), array.shape, lambda array=array: array)  # type: ignore[misc]
         for name, array in arrays.items()

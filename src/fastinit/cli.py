@@ -1,0 +1,439 @@
+"""The command line: plan, write, verify, show, info. What it prints is for people, unless --json is given."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.bar import Bar
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+from .arrays import DTYPES
+from .checkpoint import load_manifest, save, verify
+from .checkpoint.reading import open_checkpoint
+from .config import config
+from .initializers import near_match, to_json
+from .recipe import Recipe
+from .version import __version__
+
+#: Exit codes.
+DONE, MISMATCH, BAD_INPUT, DISK, INTERRUPTED = 0, 1, 2, 3, 130
+
+#: Bytes of a slice that `show` takes into memory at most, and elements that it lists in JSON.
+LARGEST_SLICE, LONGEST_LIST = 1 << 30, 100_000
+#: Bins of its histogram, and columns of the longest bar.
+BINS, BAR = 20, 48
+
+_existing = click.Path(exists=True, path_type=Path)
+_quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_seed = click.option("--seed", type=int, help="In place of the manifest's; a tensor's own stays.")
+_dtype = click.option("--dtype", type=click.Choice(DTYPES), help="In place of the manifest's; a tensor's own stays.")
+_threads = click.option("--threads", type=click.IntRange(min=1), help="At most this many.")
+
+
+def run() -> int:
+    """The command of this process; its exit code."""
+    try:
+        return app.main(prog_name="fastinit", standalone_mode=False) or DONE
+    except click.ClickException as error:
+        error.show()
+        return BAD_INPUT
+    except (click.Abort, KeyboardInterrupt):
+        _complain("interrupted; what is written so far is kept for --resume")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone: `fastinit plan m.toml | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except FileExistsError as error:
+        _complain(f"{_said(error)} (--force overwrites, --resume goes on)")
+        return BAD_INPUT
+    except OSError as error:
+        _complain(_said(error))
+        return DISK
+    except MemoryError as error:
+        _complain(str(error) or "out of memory")
+        return BAD_INPUT
+    except (ValueError, TypeError, IndexError, ImportError, ArithmeticError) as error:
+        _complain(str(error))
+        return BAD_INPUT
+
+
+def _said(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+
+
+def _complain(text: str) -> None:
+    click.echo(f"fastinit: {text}", err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+def app() -> None:
+    """Initial weights of whole models: from a page of TOML to files, with the same bits everywhere.
+
+    Exit codes: 0 done, 1 a mismatch, 2 bad input, 3 the disk.
+    """
+
+
+@app.command()
+@click.argument("manifest", type=_existing)
+@_seed
+@_dtype
+@_quiet
+@_json
+def plan(manifest: Path, seed: int | None, dtype: str | None, quiet: bool, as_json: bool) -> None:
+    """List the tensors of MANIFEST without making them."""
+    recipes = load_manifest(manifest, seed=seed, dtype=dtype)
+    total = sum(recipe.nbytes for recipe in recipes.values())
+    parameters = sum(recipe.size for recipe in recipes.values())
+    if as_json:
+        tensors = [
+            {**recipe.to_dict(), "name": name, "std": recipe.std, "bounds": list(recipe.bounds), "bytes": recipe.nbytes}
+            for name, recipe in recipes.items()
+        ]
+        _print_json({"tensors": tensors, "parameters": parameters, "bytes": total})
+    elif not quiet:
+        rows = [
+            (name, _shape(r.shape), r.to_dict()["dtype"], _describe(r), f"{r.std:.6g}", _bounds(r), decimal(r.nbytes))
+            for name, r in recipes.items()
+        ]
+        _print_table(("name", "shape", "dtype", "initializer", "std", "bounds", "bytes"), rows, right=(4, 6))
+        click.echo(f"{len(recipes)} tensors, {parameters:,} parameters, {decimal(total)} ({total:,} bytes)")
+
+
+@app.command()
+@click.argument("manifest", type=_existing)
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A .safetensors, .npy or .zarr; with --max-shard-size a folder.",
+)
+@_seed
+@_dtype
+@click.option("--max-shard-size", metavar="SIZE", help="Write a folder of files of at most this, such as 5GB.")
+@click.option("--part", metavar="I/N", help="Write the share of process I of N, 0 <= I < N, of the folder's files.")
+@_threads
+@click.option("--resume", is_flag=True, help="Go on with what an interrupted write has left.")
+@click.option("--force", is_flag=True, help="Replace OUTPUT at the end; without --resume start again.")
+@_quiet
+@_json
+def write(
+    manifest: Path,
+    out: Path,
+    seed: int | None,
+    dtype: str | None,
+    max_shard_size: str | None,
+    part: str | None,
+    threads: int | None,
+    resume: bool,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Write the tensors of MANIFEST to OUTPUT, by way of OUTPUT.partial."""
+    share = _part(part)
+    recipes = load_manifest(manifest, seed=seed, dtype=dtype)
+    start = time.perf_counter()
+    with _progress(out.name, quiet) as progress:
+        save(
+            out,
+            next(iter(recipes.values())) if out.suffix == ".npy" and len(recipes) == 1 else recipes,
+            max_shard_size=int(max_shard_size) if max_shard_size and max_shard_size.isdecimal() else max_shard_size,
+            part=share,
+            threads=threads,
+            progress=progress,
+            resume=resume,
+            overwrite=force,
+        )
+    seconds = time.perf_counter() - start
+    complete = out.exists()
+    total, parameters = sum(r.nbytes for r in recipes.values()), sum(r.size for r in recipes.values())
+    if as_json:
+        _print_json(
+            {
+                "output": str(out),
+                "complete": complete,
+                "tensors": len(recipes),
+                "parameters": parameters,
+                "bytes": total,
+                "seconds": seconds,
+            }
+        )
+    elif not quiet and complete:
+        click.echo(f"{out}: {len(recipes)} tensors, {parameters:,} parameters, {decimal(total)}, in {seconds:.1f} s")
+    elif not quiet:
+        click.echo(f"{out}.partial: part {part} is written; whichever part is the last makes it {out}")
+
+
+@app.command("verify")
+@click.argument("file", type=_existing)
+@click.argument("manifest", type=_existing, required=False)
+@_seed
+@_dtype
+@_threads
+@_quiet
+@_json
+def verify_command(
+    file: Path,
+    manifest: Path | None,
+    seed: int | None,
+    dtype: str | None,
+    threads: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Make the tensors of FILE again, by MANIFEST or by the recipes that FILE brings, and compare.
+
+    Of trained weights it says how far they have moved.
+    """
+    if manifest is None and (seed is not None or dtype is not None):
+        raise click.UsageError("--seed and --dtype go with a MANIFEST")
+    recipes = None if manifest is None else load_manifest(manifest, seed=seed, dtype=dtype)
+    with _progress(file.name, quiet or as_json) as progress:
+        found = verify(file, recipes, threads=threads, progress=progress)
+    comparisons = list(found.tensors.values())
+    different = [comparison for comparison in comparisons if not comparison.equal]
+    if as_json:
+        _print_json({"equal": found.equal, "tensors": [dataclasses.asdict(c) for c in comparisons]})
+    elif not quiet:
+        for comparison in different:
+            click.echo(str(comparison))
+        equal = len(comparisons) - len(different)
+        click.echo(f"{file}: {equal} of {len(comparisons)} tensors are equal" + ("" if different else ", to the bit"))
+    return DONE if found.equal else MISMATCH
+
+
+@app.command()
+@click.argument("file", type=_existing)
+@click.argument("name", metavar="NAME[SLICE]")
+@_seed
+@_dtype
+@_quiet
+@_json
+def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool, as_json: bool) -> None:
+    """Show a slice of a tensor: its values, their statistics and a histogram.
+
+    FILE is a checkpoint or a manifest (.toml), of which only the slice is made. A slice is written as in NumPy:
+    'emb.weight[0, :8]', 'emb.weight[-1]'.
+    """
+    manifest = file.suffix == ".toml"
+    if not manifest and (seed is not None or dtype is not None):
+        raise click.UsageError("--seed and --dtype go with a manifest")
+    tensors: dict[str, Any] = dict(
+        load_manifest(file, seed=seed, dtype=dtype) if manifest else open_checkpoint(file).tensors
+    )
+    key, index = _find(name, tensors)
+    tensor = tensors[key]
+    shape = np.broadcast_to(np.int8(0), tensor.shape)[index].shape
+    if math.prod(shape) * 8 > LARGEST_SLICE:
+        raise ValueError(f"{name} has {math.prod(shape):,} elements: give a smaller slice, such as '{key}[:8]'")
+    if isinstance(tensor, Recipe):
+        array, dtype = tensor.part(index)[...], tensor.to_dict()["dtype"]
+    else:
+        array, dtype = np.asarray(tensor.open()[index]), tensor.dtype
+    values = _as_float64(array, dtype)
+    statistics, counts, edges = _statistics(values)
+    if as_json:
+        listed = {"values": _jsonable(values.tolist())} if values.size <= LONGEST_LIST else {}
+        histogram = {"counts": counts, "edges": edges}
+        _print_json(
+            {"name": name, "shape": shape, "dtype": dtype, **listed, "statistics": statistics, "histogram": histogram}
+        )
+    elif not quiet:
+        click.echo(f"{name}: shape {_shape(shape) or '()'} of {_shape(tensor.shape) or '()'}, {dtype}")
+        with np.printoptions(threshold=64, edgeitems=4, linewidth=100, precision=6):
+            click.echo(str(values))
+        click.echo("  ".join(f"{key} {value:.6g}" for key, value in statistics.items()))
+        if isinstance(tensor, Recipe):
+            click.echo(f"by its recipe: std {tensor.std:.6g}, within {_bounds(tensor)}")
+        _print_histogram(counts, edges)
+
+
+@app.command()
+@_quiet
+@_json
+def info(quiet: bool, as_json: bool) -> None:
+    """Version, stream version, instruction sets, threads."""
+    if as_json:
+        _print_json(config())
+    elif not quiet:
+        for what, value in config().items():
+            click.echo(f"{what + ':':<18}{value}")
+
+
+# ---- arguments -----------------------------------------------------------------------------------------------
+
+
+def _part(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if not found or int(found[1]) >= int(found[2]):
+        raise click.BadParameter(f"{text!r} is not I/N with 0 <= I < N, such as 0/4", param_hint="--part")
+    return int(found[1]), int(found[2])
+
+
+def _find(text: str, tensors: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
+    """The tensor that is meant, and which slice of it."""
+    if text in tensors:
+        return text, ()
+    found = re.fullmatch(r"(.*?)\[([^\[\]]*)\]", text)
+    name, items = (found[1], found[2]) if found else (text, "")
+    if name not in tensors:
+        raise ValueError(f"there is no tensor {name!r}; {near_match(name, list(tensors)[:1000])}")
+    return name, tuple(_item(item.strip()) for item in items.split(",") if item.strip())
+
+
+def _item(text: str) -> Any:
+    if text == "...":
+        return ...
+    try:
+        numbers = [int(number) if number.strip() else None for number in text.split(":")]
+        if len(numbers) == 1 and numbers[0] is not None:
+            return numbers[0]
+        if 2 <= len(numbers) <= 3:
+            return slice(*numbers)
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is no index: integers, slices like 2:8 or ::2, and ...")
+
+
+# ---- what is shown -------------------------------------------------------------------------------------------
+
+
+def _as_float64(array: np.ndarray, dtype: str) -> np.ndarray:
+    if dtype == "bfloat16" and array.dtype == np.uint16:  # without ml_dtypes: its bits
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    if array.dtype.kind == "c":
+        raise ValueError("complex numbers cannot be shown")
+    return array.astype(np.float64)
+
+
+def _statistics(values: np.ndarray) -> tuple[dict[str, float], list[int], list[float]]:
+    """Statistics, and the histogram's counts and edges, of the finite values."""
+    finite = values[np.isfinite(values)]
+    statistics: dict[str, float] = {"elements": values.size}
+    if finite.size < values.size:
+        statistics["not finite"] = values.size - finite.size
+    if not finite.size:
+        return statistics, [], []
+    statistics |= {
+        "mean": float(finite.mean()),
+        "std": float(finite.std()),
+        "min": float(finite.min()),
+        "max": float(finite.max()),
+    }
+    low, high = finite.min(), finite.max()
+    try:
+        counts, edges = np.histogram(finite, bins=BINS if low < high else 1, range=(low, high))
+    except ValueError:  # too narrow, or too wide, for so many bins
+        counts, edges = np.array([finite.size]), np.array([low, high])
+    return statistics, counts.tolist(), edges.tolist()
+
+
+def _print_histogram(counts: list[int], edges: list[float]) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    for count, low, high in zip(counts, edges, edges[1:]):
+        table.add_row(
+            Text(f"{low:.4g}", justify="right"),
+            Text(f"{high:.4g}", justify="right"),
+            Bar(max(counts), 0, count, width=BAR),
+            str(count),
+        )
+    _console().print(table)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _describe(recipe: Recipe) -> str:
+    """`he_normal(in_axis=(1,), out_axis=(0,))`: what differs from the defaults."""
+    name, _, rest = repr(recipe.initializer)[len("init(") : -1].partition(", ")
+    return name.strip("'") + (f"({rest})" if rest else "")
+
+
+def _bounds(recipe: Recipe) -> str:
+    low, high = recipe.bounds
+    return f"[{low:.6g}, {high:.6g}]"
+
+
+def _console() -> Console:
+    """Standard output: as wide as need be where no one looks at it."""
+    return Console() if sys.stdout.isatty() else Console(width=1000, color_system=None)
+
+
+def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column, name in enumerate(head):
+        table.add_column(name, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    _console().print(table)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(_jsonable(value), allow_nan=False))
+
+
+def _jsonable(value: Any) -> Any:
+    """Strict JSON: what is not finite as text."""
+    if isinstance(value, dict):
+        return {key: _jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(inner) for inner in value]
+    return to_json(value)
+
+
+@contextmanager
+def _progress(name: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar where someone looks at it, a line each tenth where not."""
+    if quiet:
+        yield None
+        return
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(name)
+        return
+    speed = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), *speed)
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines(name: str) -> Callable[[int, int], None]:
+    start, before = time.perf_counter(), 0
+    told, told_at = 0, start
+
+    def report(done: int, total: int) -> None:
+        nonlocal before, told, told_at
+        before = before or done  # what was there already says nothing about the rate
+        now, tenth = time.perf_counter(), 10 * done // total if total else 10
+        if tenth > told and now - told_at >= 1:
+            told, told_at = tenth, now
+            rate = (done - before) / (now - start)
+            left = f", {(total - done) / rate:.0f} s left" if rate else ""
+            share = f"{100 * done // total} %, {decimal(done)} of {decimal(total)}"
+            click.echo(f"{name}: {share}, {decimal(int(rate))}/s{left}", err=True)
+
+    return report
