@@ -25,6 +25,7 @@ from rich.text import Text
 
 from .arrays import DTYPES
 from .checkpoint import load_manifest, save, verify
+from .checkpoint.comparing import as_float64
 from .checkpoint.reading import open_checkpoint
 from .config import config
 from .initializers import near_match, to_json
@@ -250,7 +251,10 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
         array, dtype = tensor.part(index)[...], tensor.to_dict()["dtype"]
     else:
         array, dtype = np.asarray(tensor.open()[index]), tensor.dtype
-    values = _as_float64(array, dtype)
+    if array.dtype.kind == "c":
+        raise ValueError("complex numbers cannot be shown")
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        values = as_float64(array, dtype)
     statistics, counts, edges = _statistics(values)
     if as_json:
         listed = {"values": _jsonable(values.tolist())} if values.size <= LONGEST_LIST else {}
@@ -286,7 +290,7 @@ def info(quiet: bool, as_json: bool) -> None:
 def _part(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
     if not found or int(found[1]) >= int(found[2]):
         raise click.BadParameter(f"{text!r} is not I/N with 0 <= I < N, such as 0/4", param_hint="--part")
     return int(found[1]), int(found[2])
@@ -318,14 +322,6 @@ def _item(text: str) -> Any:
 
 
 # ---- what is shown -------------------------------------------------------------------------------------------
-
-
-def _as_float64(array: np.ndarray, dtype: str) -> np.ndarray:
-    if dtype == "bfloat16" and array.dtype == np.uint16:  # without ml_dtypes: its bits
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    if array.dtype.kind == "c":
-        raise ValueError("complex numbers cannot be shown")
-    return array.astype(np.float64)
 
 
 def _statistics(values: np.ndarray) -> tuple[dict[str, float], list[int], list[float]]:

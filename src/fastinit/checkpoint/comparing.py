@@ -187,7 +187,7 @@ def _compare(
             first = first or found
             change = float(np.maximum(change, found_change))  # NaN stays
         advance(sum(piece.size for piece in batch) * recipe.dtype.itemsize)
-    unchanged = 1 - changed / recipe.size if recipe.size else 1.0
+    unchanged = (recipe.size - changed) / recipe.size if recipe.size else 1.0
     if first is None:
         return Comparison(name, True, largest_change=0.0, unchanged=unchanged)
     index = tuple(int(i) for i in np.unravel_index(first[0], recipe.shape))
@@ -206,8 +206,8 @@ def _differences(
     at = np.flatnonzero(differ)
     if not len(at):
         return 0, None, 0.0
-    old, new = (_values(a).ravel() for a in (made, held))
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore"):  # signalling NaNs, infinity less infinity
+        old, new = (as_float64(a).ravel() for a in (made, held))
         change = float(np.max(np.abs(new[at] - old[at])))
     return len(at), (piece.first + int(at[0]), float(old[at[0]]), float(new[at[0]])), change
 
@@ -219,8 +219,8 @@ def bits(array: np.ndarray) -> np.ndarray:
     return array.view(f"{'' if order == '|' else order}u{array.itemsize}")
 
 
-def _values(array: np.ndarray) -> np.ndarray:
+def as_float64(array: np.ndarray, dtype: str = "bfloat16") -> np.ndarray:
     """float64 values; without ml_dtypes bfloat16 is read from its bits."""
-    if array.dtype == np.uint16:
+    if array.dtype == np.uint16 and dtype == "bfloat16":
         return (array.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
     return array.astype(np.float64)

@@ -101,6 +101,9 @@ def _alone(partial: Path) -> Iterator[bool]:
 def _finish(partial: Path, out: Path, files: list[File], overwrite: bool) -> None:
     for file in files:  # other processes' too
         _check_head(partial, file)
+    for path in partial.iterdir():  # of a call that was killed between a file's rename and the end
+        if WEIGHTS.fullmatch(path.name) and path.suffix != ".safetensors":
+            path.unlink()
     if len(files) > 1:
         write_synced(partial / INDEX, index_of(files))
     if out.is_dir() and overwrite:

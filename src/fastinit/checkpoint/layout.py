@@ -45,7 +45,7 @@ class File(NamedTuple):
 def parse_size(size: int | str) -> int:
     """Bytes of "5GB" (powers of 1000, as Hugging Face reads it), "5GiB" (of 1024) or an integer."""
     if isinstance(size, str):
-        found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*)\s*", size)
+        found = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)\s*", size)
         units = {unit.upper(): factor for unit, factor in _UNITS.items()}
         if found is None:
             raise ValueError(f"a size is written like '5GB' or '512MiB', not {size!r}")

@@ -83,6 +83,9 @@ def _done_before(partial: Path, journal: Path, identity: str, options: Options) 
         found = read_journal(journal) or {}
         if found.get("identity") != identity:
             raise foreign(partial)
+        for path in partial.rglob("*.partial"):  # zarr's own, of a chunk that was being written
+            if path.is_file():
+                path.unlink()
         return found["done"] if type(found.get("done")) is int else 0
     if not options.overwrite:
         raise left_over(partial)

@@ -1,0 +1,401 @@
+"""Whatever kills the process, and whatever the disk does: OUT is absent, what it was, or complete."""
+
+import contextlib
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+import fastinit as fi
+from crashing import SCENARIOS, contents
+from crashing import model as crash_model
+from fastinit.checkpoint import partial, save, verify, writing
+
+CRASHING = Path(__file__).parent / "crashing.py"
+
+
+def model(seed=0, size=3000):
+    return {
+        "a": fi.recipe("normal", (size, 7), seed=seed, name="a"),
+        "q": fi.recipe("orthogonal", (20, 20), seed=seed, name="q"),
+        "b": fi.recipe("uniform", (size, 3), dtype="float16", seed=seed, name="b"),
+    }
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch):
+    """A write of `model()` that stopped on its way: the path, and what is beside it."""
+    monkeypatch.setattr(writing, "PIECE", 4000)
+    monkeypatch.setattr(writing, "STRETCH", 20_000)
+
+    def stop(done, total):
+        if done > 0.7 * total:
+            raise InterruptedError
+
+    def run(name="m.safetensors", **options):
+        with pytest.raises(InterruptedError):
+            save(tmp_path / name, model(), progress=stop, **options)
+        return tmp_path / name
+
+    return run
+
+
+# ---- killed ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_killed_at_every_call_that_changes_the_disk(tmp_path, scenario):
+    done = subprocess.run(
+        [sys.executable, str(CRASHING), scenario, str(tmp_path), "step"], capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10
+
+
+@pytest.mark.parametrize("scenario", ["file", "folder over another"])
+def test_killed_at_twenty_random_moments(tmp_path, scenario):
+    done = subprocess.run(
+        [sys.executable, str(CRASHING), scenario, str(tmp_path), "time"], capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == 20
+
+
+def test_resume_goes_on_where_it_stopped(interrupted):
+    path = interrupted()
+    seen = []
+    save(path, model(), resume=True, progress=lambda done, total: seen.append((done, total)))
+    assert 0.4 < seen[0][0] / seen[0][1] < 0.8  # not from the start
+    assert verify(path, model())
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_what_is_left_is_neither_used_nor_removed_unasked(interrupted):
+    path = interrupted()
+    before = contents(path.parent)
+    with pytest.raises(FileExistsError, match="interrupted write"):
+        save(path, model())
+    assert contents(path.parent) == before
+    save(path, model(seed=5), overwrite=True)  # asked: starts again
+    assert verify(path, model(seed=5))
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "hf", "m.zarr"])
+@pytest.mark.parametrize("other", [model(seed=1), model(size=2999), {**model(), "b": model()["a"]}])
+def test_a_partial_of_another_manifest_is_refused(interrupted, name, other):
+    options = {"max_shard_size": 50_000} if name == "hf" else {}
+    path = interrupted(name, **options)
+    before = contents(path.parent)
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="is not mixed with this one"):
+            save(path, other, resume=True, overwrite=overwrite, **options)
+    assert contents(path.parent) == before
+    save(path, model(), resume=True, **options)
+    assert verify(path, model())
+
+
+def test_another_shard_size_is_refused(interrupted):
+    path = interrupted("hf", max_shard_size=50_000)
+    with pytest.raises(ValueError, match="is not mixed with this one"):
+        save(path, model(), max_shard_size=10_000, resume=True)
+
+
+@pytest.mark.parametrize("journal", [b"", b"{", b"[]", b"{}", b'{"identity": 3, "done": 5}', b"\xff", None])
+def test_a_partial_without_a_journal_is_refused(interrupted, journal):
+    path = interrupted()
+    at = path.with_name(path.name + ".journal")
+    at.unlink() if journal is None else at.write_bytes(journal)
+    with pytest.raises(ValueError, match="is not mixed with this one"):
+        save(path, model(), resume=True)
+
+
+@pytest.mark.parametrize("done", ["10000000000", "-5", '"x"', "1.5", "null"])
+def test_a_journal_that_lies_is_not_believed(interrupted, done):
+    path = interrupted()
+    at = path.with_name(path.name + ".journal")
+    text = at.read_text()
+    at.write_text(text[: text.index('"done"')] + f'"done": {done}}}')
+    save(path, model(), resume=True)
+    assert verify(path, model())
+
+
+def test_resume_without_anything_to_resume(tmp_path):
+    save(tmp_path / "m.safetensors", model(), resume=True)
+    stamp = (tmp_path / "m.safetensors").stat().st_mtime_ns
+    save(tmp_path / "m.safetensors", model(), resume=True)  # complete: nothing to do
+    assert (tmp_path / "m.safetensors").stat().st_mtime_ns == stamp
+    with pytest.raises(FileExistsError):
+        save(tmp_path / "m.safetensors", model(seed=1), resume=True)
+    raw = bytearray((tmp_path / "m.safetensors").read_bytes())
+    raw[-1] ^= 1  # trained, say
+    (tmp_path / "m.safetensors").write_bytes(raw)
+    with pytest.raises(FileExistsError):
+        save(tmp_path / "m.safetensors", model(), resume=True)
+
+
+# ---- in the way --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.npy", "m.zarr", "hf"])
+def test_what_is_there_is_not_touched(tmp_path, name):
+    recipes, options = crash_model(name, 30), {"max_shard_size": 1000} if name == "hf" else {}
+    out = tmp_path / name
+    if name in ("m.zarr", "hf"):
+        out.mkdir()
+        (out / "mine").write_text("mine")
+    else:
+        out.write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(FileExistsError, match="not overwritten"):
+        save(out, recipes, **options)
+    assert contents(tmp_path) == before
+
+
+def test_an_empty_folder_may_become_the_models(tmp_path):
+    (tmp_path / "hf").mkdir()
+    save(tmp_path / "hf", model(), max_shard_size=1000)
+    assert verify(tmp_path / "hf", model())
+
+
+def test_folders_for_files_and_files_for_folders(tmp_path):
+    (tmp_path / "m.safetensors").mkdir()
+    (tmp_path / "hf").write_text("mine")
+    (tmp_path / "x.safetensors.partial").mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(IsADirectoryError, match=r"m\.safetensors"):
+            save(tmp_path / "m.safetensors", model(), overwrite=overwrite)
+        with pytest.raises(NotADirectoryError, match="hf"):
+            save(tmp_path / "hf", model(), max_shard_size=1000, overwrite=overwrite)
+        with pytest.raises(IsADirectoryError, match="partial"):
+            save(tmp_path / "x.safetensors", model(), overwrite=overwrite)
+    assert {p.name for p in tmp_path.iterdir()} == {"m.safetensors", "hf", "x.safetensors.partial"}
+
+
+def test_a_target_that_appears_meanwhile_is_not_overwritten(tmp_path):
+    out = tmp_path / "m.safetensors"
+
+    def appear(done, total):
+        out.write_text("mine")
+
+    with pytest.raises(FileExistsError, match="not overwritten"):
+        save(out, model(), progress=appear)
+    assert out.read_text() == "mine"
+    out.unlink()
+    save(out, model(), resume=True)
+    assert verify(out)
+
+
+def test_a_folder_that_appears_meanwhile_is_not_overwritten(tmp_path):
+    out = tmp_path / "hf"
+
+    def appear(done, total):
+        out.mkdir(exist_ok=True)
+        (out / "mine").write_text("mine")
+
+    with pytest.raises(FileExistsError, match="not overwritten"):
+        save(out, model(), max_shard_size=1000, progress=appear)
+    assert contents(out) == {"mine": b"mine"}
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_partial_removed_meanwhile(tmp_path, replaced):
+    out = tmp_path / "m.safetensors"
+
+    def remove(done, total):
+        left = out.with_name("m.safetensors.partial")
+        left.unlink(missing_ok=True)
+        if replaced:
+            left.write_text("mine")
+
+    with pytest.raises(FileNotFoundError, match="partial"):
+        save(out, model(), progress=remove)
+    assert not out.exists()
+
+
+def test_a_folder_removed_meanwhile(tmp_path):
+    folder = tmp_path / "there"
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError, match="there"):
+        save(folder / "m.safetensors", model(), progress=lambda done, total: shutil.rmtree(folder, ignore_errors=True))
+    assert not folder.exists()
+
+
+def test_two_writers_of_one_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "PIECE", 4000)
+    out, inside, go_on = tmp_path / "m.safetensors", threading.Event(), threading.Event()
+
+    def wait(done, total):
+        inside.set()
+        assert go_on.wait(60)
+
+    first = threading.Thread(target=save, args=(out, model()), kwargs={"progress": wait})
+    first.start()
+    assert inside.wait(60)
+    try:
+        for options in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(BlockingIOError, match="another process is writing"):
+                save(out, model(seed=1), **options)
+    finally:
+        go_on.set()
+        first.join()
+    assert verify(out, model())
+
+
+def test_two_last_parts_at_once(tmp_path):
+    """Processes that finish the last two parts at the same time: one of them finishes the folder, neither fails."""
+    recipes = {f"t{i}": fi.recipe("normal", (1000,), seed=0, name=f"t{i}") for i in range(8)}
+    script = f"""
+import sys, fastinit as fi
+recipes = {{f"t{{i}}": fi.recipe("normal", (1000,), seed=0, name=f"t{{i}}") for i in range(8)}}
+fi.checkpoint.save({str(tmp_path / "hf")!r}, recipes, max_shard_size=4000, part=(int(sys.argv[1]), 4))
+"""
+    running = [subprocess.Popen([sys.executable, "-c", script, str(i)]) for i in range(4)]
+    assert [process.wait(60) for process in running] == [0] * 4
+    assert verify(tmp_path / "hf", recipes)
+    assert [p.name for p in tmp_path.iterdir()] == ["hf"]
+
+
+# ---- the disk ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("call", "code"), [("pwrite", errno.ENOSPC), ("fdatasync", errno.EIO), ("fsync", errno.EIO), ("posix_fallocate", errno.ENOSPC), ("replace", errno.EACCES)])  # fmt: skip
+def test_what_the_disk_says_is_passed_on_and_the_partial_kept(tmp_path, monkeypatch, call, code):
+    out, original, calls = tmp_path / "m.safetensors", getattr(os, call), []
+
+    def fail(*arguments):
+        calls.append(call)
+        if len(calls) > (call != "posix_fallocate"):
+            raise OSError(code, os.strerror(code))
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "PIECE", 4000)
+        patch.setattr(os, call, fail)
+        with pytest.raises(OSError, match=r"m\.safetensors") as caught:
+            save(out, model())
+    assert caught.value.errno == code
+    assert not out.exists()
+    assert (tmp_path / "m.safetensors.partial").exists()
+    save(out, model(), resume=True)
+    assert verify(out, model())
+
+
+def test_a_short_write_is_gone_on_with(tmp_path, monkeypatch):
+    original = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: original(fd, memoryview(data)[:1000], at))
+    save(tmp_path / "m.safetensors", model())
+    assert verify(tmp_path / "m.safetensors", model())
+
+
+def test_no_room_is_said_before_anything_is_made(tmp_path, monkeypatch):
+    class Status:
+        f_bfree = f_bavail = 10
+        f_blocks, f_frsize = 100, 4096
+
+    monkeypatch.setattr(os, "statvfs", lambda path: Status)
+    with pytest.raises(OSError, match="no room on the disk: 104280 bytes are needed, 40960 are free") as caught:
+        save(tmp_path / "m.safetensors", model(), progress=lambda done, total: pytest.fail("too late"))
+    assert caught.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    save(tmp_path / "m.safetensors", model(), resume=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small file system needs the right to mount: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("kind", ["normal", "orthogonal"])
+@pytest.mark.parametrize("fits", [False, True])
+def test_a_full_disk(small_disk, fits, kind):
+    """Full from the start, or filled by someone else meanwhile; then there is room again."""
+    out, hog = small_disk / "m.safetensors", small_disk / "hog"
+    recipes = {
+        "z": fi.recipe("zeros", (1 << 18,), seed=0, name="z"),
+        "w": fi.recipe(kind, (600 if fits else 1000, 900), seed=0, name="w"),
+    }
+
+    def fill(done, total):
+        with open(hog, "ab", buffering=0) as file, contextlib.suppress(OSError):
+            file.write(bytes(1 << 22))
+
+    if not fits:
+        (small_disk / "hog").write_bytes(bytes(1 << 20))
+    with pytest.raises(OSError, match=r"m\.safetensors") as caught:
+        save(out, recipes, progress=fill if fits else None)
+    assert caught.value.errno == errno.ENOSPC
+    assert not out.exists()
+    assert (small_disk / "m.safetensors.partial").exists()
+    hog.unlink()
+    if not fits:
+        subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
+    save(out, recipes, resume=True)
+    assert verify(out, recipes)
+
+
+def test_a_folder_that_may_not_be_written():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o555)
+        root = os.geteuid() == 0
+        if root:  # who may write anywhere
+            os.seteuid(65534)
+        try:
+            with pytest.raises(PermissionError, match=r"m\.safetensors"):
+                save(folder / "m.safetensors", model())
+            with pytest.raises(PermissionError, match=r"hf"):
+                save(folder / "hf", model(), max_shard_size=1000)
+        finally:
+            if root:
+                os.seteuid(0)
+        assert not list(folder.iterdir())
+
+
+def test_a_folder_that_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="file"):
+        save(tmp_path / "file" / "m.safetensors", model())
+
+
+def test_without_hard_links(tmp_path, monkeypatch):
+    """As on some network file systems."""
+
+    def no_links(*arguments, **keywords):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    out = tmp_path / "m.safetensors"
+    save(out, model())
+    assert verify(out)
+    with pytest.raises(FileExistsError):
+        partial.rename_new(out, out)
+    save(tmp_path / "hf", model(), max_shard_size=1000)
+    (tmp_path / "hf" / "config.json").write_text("{}")
+    save(tmp_path / "hf", model(1), max_shard_size=1000, overwrite=True)
+    assert (tmp_path / "hf" / "config.json").read_text() == "{}"
+
+
+def test_without_locks(tmp_path, monkeypatch):
+    import fcntl
+
+    def no_locks(*arguments):
+        raise OSError(errno.ENOTSUP, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    save(tmp_path / "m.safetensors", model())
+    save(tmp_path / "hf", model(), max_shard_size=1000)
+    assert verify(tmp_path / "hf", model())
