@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+import zarr  # noqa: F401  here, or each child would have to
+
 import fastinit as fi
 from fastinit.checkpoint import save, writing, zarr_store
 
@@ -97,7 +99,7 @@ def main(scenario, where, how):
     where = Path(where)
     size = 200 if how == "step" else 400_000
     if how == "step":
-        writing.PIECE, writing.STRETCH, zarr_store.CHUNK, zarr_store.STRETCH = 800, 2000, 800, 2000
+        writing.PIECE, writing.STRETCH, zarr_store.CHUNK, zarr_store.STRETCH = 800, 2000, 1600, 3000
     else:
         writing.PIECE, writing.STRETCH, zarr_store.CHUNK = 1 << 15, 1 << 20, 1 << 17
     recipes = model(name, size)

@@ -158,6 +158,14 @@ def test_what_is_there_is_not_touched(tmp_path, name):
     assert contents(tmp_path) == before
 
 
+def test_a_folder_that_is_not_zarrs_is_not_overwritten(tmp_path):
+    (tmp_path / "m.zarr").mkdir()
+    (tmp_path / "m.zarr" / "mine").write_text("mine")
+    with pytest.raises(FileExistsError, match="no zarr folder"):
+        save(tmp_path / "m.zarr", model(), overwrite=True)
+    assert contents(tmp_path) == {"m.zarr/mine": b"mine"}
+
+
 def test_an_empty_folder_may_become_the_models(tmp_path):
     (tmp_path / "hf").mkdir()
     save(tmp_path / "hf", model(), max_shard_size=1000)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,16 @@ def save(out: Path, recipes: Mapping[str, Recipe] | Recipe, options: Options) ->
     for recipe in arrays.values():
         if recipe.to_dict()["dtype"] == "bfloat16":
             raise ValueError(f"{recipe.name!r} is bfloat16, and zarr has no such type: use .safetensors")
+    partial, journal = (out.with_name(out.name + ending) for ending in (".partial", ".journal"))
     if os.path.lexists(out) and not options.overwrite:
         if options.resume and out.is_dir() and verify(out, recipes):
+            journal.unlink(missing_ok=True)
             return
         raise in_the_way(out)
     if os.path.lexists(out) and not out.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "a file is where the folder should be", str(out))
-    partial, journal = (out.with_name(out.name + ending) for ending in (".partial", ".journal"))
+    if out.is_dir() and any(out.iterdir()) and not (out / "zarr.json").exists():
+        raise FileExistsError(errno.EEXIST, "it is no zarr folder, and is not overwritten", str(out))
     partial.mkdir(exist_ok=True)
     fd = os.open(partial, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -60,15 +63,19 @@ def save(out: Path, recipes: Mapping[str, Recipe] | Recipe, options: Options) ->
         _journal(journal, identity, done)
         with advancing(options.progress, total, out.name, "B") as advance:
             advance(done)
+            unsynced: list[Path] = []
             recorded = position = done
             for array, recipe, piece, position in _pieces(zarr, partial, recipes, done):
                 array[piece.at] = recipe.part(piece.at)[...]
+                unsynced.append(_file_of(partial, array, piece))
                 advance(piece.size * recipe.dtype.itemsize)
                 if position - recorded >= STRETCH:
-                    os.sync()  # zarr does not say which files it has written
+                    _sync(unsynced)
+                    unsynced.clear()
                     _journal(journal, identity, position)
                     recorded = position
-        os.sync()
+        _sync(unsynced)
+        _sync(path for path in partial.rglob("*") if path.is_dir() or path.name == "zarr.json")
         replace_folder(partial, out, options.overwrite)
         journal.unlink(missing_ok=True)
     finally:
@@ -92,6 +99,25 @@ def _done_before(partial: Path, journal: Path, identity: str, options: Options) 
     for path in partial.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return 0
+
+
+def _file_of(partial: Path, array: Any, piece: Piece) -> Path:
+    """Where zarr puts the chunk."""
+    starts = [at.start if isinstance(at, slice) else at for at in piece.at]
+    starts += [0] * (len(array.shape) - len(starts))
+    key = array.metadata.encode_chunk_key(tuple(start // n for start, n in zip(starts, array.chunks)))
+    return partial / array.path / key
+
+
+def _sync(paths: Iterable[Path]) -> None:
+    """Those of them that there are; a chunk of zeros has no file."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
 
 def _journal(journal: Path, identity: str, done: int) -> None:
