@@ -6,6 +6,7 @@
 moments, each time going on from what is there. Prints how many kills there were; an AssertionError ends it.
 """
 
+import contextlib
 import itertools
 import os
 import random
@@ -21,15 +22,18 @@ import fastinit as fi
 from fastinit.checkpoint import save, writing, zarr_store
 
 CALLS = ("pwrite", "fdatasync", "fsync", "posix_fallocate", "replace", "rename", "link", "unlink", "mkdir", "rmdir")
-#: Name of the output, whether something is there before, options.
+#: Name of the output, what is there before, options.
 SCENARIOS = {
-    "file": ("m.safetensors", False, {}),
-    "file over another": ("m.safetensors", True, {"overwrite": True}),
-    "npy": ("m.npy", False, {}),
-    "folder": ("hf", False, {"max_shard_size": 3000}),
-    "folder over another": ("hf", True, {"max_shard_size": 3000, "overwrite": True}),
-    "zarr": ("m.zarr", False, {}),
-    "zarr over another": ("m.zarr", True, {"overwrite": True}),
+    "file": ("m.safetensors", None, {}),
+    "file over another": ("m.safetensors", "another", {"overwrite": True}),
+    "file again": ("m.safetensors", "interrupted", {"overwrite": True}),
+    "npy": ("m.npy", None, {}),
+    "folder": ("hf", None, {"max_shard_size": 3000}),
+    "folder over another": ("hf", "another", {"max_shard_size": 3000, "overwrite": True}),
+    "folder again": ("hf", "interrupted", {"max_shard_size": 3000, "overwrite": True}),
+    "zarr": ("m.zarr", None, {}),
+    "zarr over another": ("m.zarr", "another", {"overwrite": True}),
+    "zarr again": ("m.zarr", "interrupted", {"overwrite": True}),
 }
 
 
@@ -112,12 +116,12 @@ def main(scenario, where, how):
 
     def start_over():
         """What is at `out` before; made by a child, since only a process without threads may fork."""
-        assert wait(in_child(lambda: begin(out, before, options))) == 0
+        assert wait(in_child(lambda: begin(out, before, recipes, options))) == 0
         return contents(out)
 
     def check(moment):
         """Absent, as it was, or complete; whether it is complete."""
-        complete = wanted | {"config.json": b"{}"} if before and name == "hf" else wanted
+        complete = wanted | {"config.json": b"{}"} if before == "another" and name == "hf" else wanted
         there = contents(out)
         assert there in (None, old, complete), f"neither absent, old nor complete: {moment}"
         return there == complete
@@ -152,10 +156,17 @@ def main(scenario, where, how):
     print(kills)
 
 
-def begin(out, before, options):
+def begin(out, before, recipes, options):
+    def stop(done, total):
+        if done > 0.7 * total:
+            raise InterruptedError
+
     shutil.rmtree(out.parent, ignore_errors=True)
     out.parent.mkdir()
-    if before:
+    if before == "interrupted":
+        with contextlib.suppress(InterruptedError):
+            save(out, recipes, progress=stop, **options)
+    if before == "another":
         save(out, {"old": fi.recipe("ones", (300,), seed=0, name="old")}, **options)
         if out.name == "hf":
             (out / "config.json").write_text("{}")

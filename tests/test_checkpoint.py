@@ -157,10 +157,10 @@ def test_a_folder_is_as_transformers_lays_it_out(tmp_path):
     groups = {}
     for name, file in index["weight_map"].items():
         groups.setdefault(file, []).append(name)
-    # in order, each as full as it can be; t2 alone is more than 120 bytes
+    # as huggingface_hub cuts them: t2, larger than a file may be, has its own before the one that is being filled
     assert groups == {
-        "model-00001-of-00003.safetensors": ["t0", "t1"],
-        "model-00002-of-00003.safetensors": ["t2"],
+        "model-00001-of-00003.safetensors": ["t2"],
+        "model-00002-of-00003.safetensors": ["t0", "t1"],
         "model-00003-of-00003.safetensors": ["t3", "t4", "t5"],
     }
     for file, held in groups.items():
@@ -188,10 +188,20 @@ def test_parts_need_no_coordination(tmp_path, order):
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_a_part_without_files_does_nothing(tmp_path):
+    recipes = {f"t{i}": fi.recipe("normal", (100,), seed=0, name=f"t{i}") for i in range(2)}
+    save(tmp_path / "hf", recipes, max_shard_size=400, part=(3, 5))
+    assert not list(tmp_path.iterdir())
+    save(tmp_path / "hf", recipes, max_shard_size=400)
+    for overwrite in (False, True):
+        save(tmp_path / "hf", recipes, max_shard_size=400, part=(3, 5), overwrite=overwrite)
+        assert [p.name for p in tmp_path.iterdir()] == ["hf"]
+
+
 def test_more_parts_than_files(tmp_path):
     recipes = {f"t{i}": fi.recipe("normal", (100,), seed=0, name=f"t{i}") for i in range(2)}
     for i in range(5):
-        save(tmp_path / "hf", recipes, max_shard_size=400, part=(i, 5), resume=True)
+        save(tmp_path / "hf", recipes, max_shard_size=400, part=(i, 5))
     assert verify(tmp_path / "hf", recipes)
 
 
@@ -201,13 +211,16 @@ def test_other_files_of_a_folder_stay_when_it_is_overwritten(tmp_path):
     (out / "config.json").write_text("{}")
     (out / "sub").mkdir()
     (out / "sub" / "model.safetensors").write_text("not ours")
+    (out / "link").symlink_to("config.json")
+    (out / "folder link").symlink_to("sub")
     before = set(out.iterdir())
     other = {"x": fi.recipe("normal", (10,), seed=5, name="x")}
     with pytest.raises(FileExistsError):
         save(out, other, max_shard_size=2000)
     assert set(out.iterdir()) == before
     save(out, other, max_shard_size=2000, overwrite=True)
-    assert {p.name for p in out.iterdir()} == {"config.json", "sub", "model.safetensors"}
+    assert {p.name for p in out.iterdir()} == {"config.json", "sub", "link", "folder link", "model.safetensors"}
+    assert (os.readlink(out / "link"), os.readlink(out / "folder link")) == ("config.json", "sub")
     assert (out / "sub" / "model.safetensors").read_text() == "not ours"
     assert verify(out, other)
     assert [p.name for p in tmp_path.iterdir()] == ["hf"]
@@ -233,6 +246,18 @@ def test_sizes(text, size):
 def test_sizes_that_are_none(size):
     with pytest.raises(ValueError, match=r"size|unit"):
         layout.parse_size(size)
+
+
+def test_links_lead_to_what_is_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    for name, options in (("m.safetensors", {}), ("hf", {"max_shard_size": 2000})):
+        (tmp_path / name).symlink_to(tmp_path / "there" / name)
+        save(tmp_path / name, model(), **options)
+        save(tmp_path / name, model(), overwrite=True, **options)
+        assert (tmp_path / name).is_symlink()
+        assert verify(tmp_path / "there" / name)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list((tmp_path / "there").iterdir())) == 2
 
 
 # ---- npy and zarr --------------------------------------------------------------------------------------------
@@ -362,6 +387,10 @@ BAD = [
     (("x.npy", {"a": r, "b": r}), {}, ValueError, "one tensor"),
     (("x.npy", fi.recipe("normal", 3, dtype="bfloat16", seed=0, name="h")), {}, ValueError, "npy format does not have"),
     (("x.zarr", fi.recipe("normal", 3, dtype="bfloat16", seed=0, name="h")), {}, ValueError, "zarr has no such type"),
+    (("x.zarr", {"a": r, "a/b": r}), {}, ValueError, "lies in another tensor"),
+    (("x.zarr", {"a//b": r}), {}, ValueError, "no name of a zarr array"),
+    (("x.zarr", {"zarr.json": r}), {}, ValueError, "no name of a zarr array"),
+    (("", {"a": r}), {"max_shard_size": "5GB"}, ValueError, "names no file"),
     (("no/x.safetensors", {"a": r}), {}, FileNotFoundError, "no/x.safetensors"),
 ]
 

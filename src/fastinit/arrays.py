@@ -45,7 +45,7 @@ def _dtype_name(dtype: Any) -> str:
         raise TypeError(f"a dtype is needed, not None; known: {', '.join(DTYPES)}")
     try:
         given = np.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses text: "f4,f4", "9" * 5000
         raise TypeError(f"unknown dtype {dtype!r}; {near_match(dtype, DTYPES)}") from None
     if not given.isnative:
         raise TypeError(f"dtype {given.str} is not in native byte order")
@@ -70,10 +70,10 @@ def check_shape(shape: Any) -> tuple[int, ...]:
         raise TypeError(f"a shape is made of integers, not {shape!r}")
     if checked and min(checked) < 0:
         raise ValueError(f"negative length in shape {checked}")
-    if math.prod(checked) >= MAX_SIZE:
-        raise ValueError(f"shape {checked} has 2**62 elements or more")
     if len(checked) > 64:
         raise ValueError(f"a shape has at most 64 axes, got {len(checked)}")
+    if (checked and max(checked) >= MAX_SIZE) or math.prod(checked) >= MAX_SIZE:
+        raise ValueError(f"shape {checked} has 2**62 elements or more")
     return checked
 
 

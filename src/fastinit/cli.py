@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
-import os
 import re
 import sys
 import time
@@ -24,8 +24,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .arrays import DTYPES
-from .checkpoint import load_manifest, save, verify
+from .checkpoint import ManifestError, load_manifest, save, verify
 from .checkpoint.comparing import as_float64
+from .checkpoint.partial import InTheWay, LeftOver, beside
 from .checkpoint.reading import open_checkpoint
 from .config import config
 from .initializers import near_match, to_json
@@ -37,6 +38,8 @@ DONE, MISMATCH, BAD_INPUT, DISK, INTERRUPTED = 0, 1, 2, 3, 130
 
 #: Bytes of a slice that `show` takes into memory at most, and elements that it lists in JSON.
 LARGEST_SLICE, LONGEST_LIST = 1 << 30, 100_000
+#: Rows of a table that rich lays out.
+LONGEST_TABLE = 1000
 #: Bins of its histogram, and columns of the longest bar.
 BINS, BAR = 20, 48
 
@@ -53,20 +56,27 @@ def run() -> int:
     try:
         return app.main(prog_name="fastinit", standalone_mode=False) or DONE
     except click.ClickException as error:
-        error.show()
+        _complain(error.format_message())
         return BAD_INPUT
     except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted; what is written so far is kept for --resume")
+        _complain("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone: `fastinit plan m.toml | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
-    except FileExistsError as error:
-        _complain(f"{_said(error)} (--force overwrites, --resume goes on)")
+    except SystemExit as error:  # click's, where the reader of our output has gone: `fastinit plan m.toml | head`
+        if isinstance(error.__context__, BrokenPipeError):
+            return DONE
+        raise
+    except InTheWay as error:
+        _complain(f"{_said(error)}: --force replaces it")
+        return BAD_INPUT
+    except LeftOver as error:
+        _complain(f"{_said(error)} (--resume, --force)")
         return BAD_INPUT
     except OSError as error:
         _complain(_said(error))
         return DISK
+    except ManifestError as error:
+        click.echo(str(error), err=True)
+        return BAD_INPUT
     except MemoryError as error:
         _complain(str(error) or "out of memory")
         return BAD_INPUT
@@ -105,8 +115,8 @@ def plan(manifest: Path, seed: int | None, dtype: str | None, quiet: bool, as_js
     parameters = sum(recipe.size for recipe in recipes.values())
     if as_json:
         tensors = [
-            {**recipe.to_dict(), "name": name, "std": recipe.std, "bounds": list(recipe.bounds), "bytes": recipe.nbytes}
-            for name, recipe in recipes.items()
+            {**r.to_dict(), "name": name, "theoretical_std": r.std, "bounds": list(r.bounds), "bytes": r.nbytes}
+            for name, r in recipes.items()
         ]
         _print_json({"tensors": tensors, "parameters": parameters, "bytes": total})
     elif not quiet:
@@ -154,7 +164,7 @@ def write(
     share = _part(part)
     recipes = load_manifest(manifest, seed=seed, dtype=dtype)
     start = time.perf_counter()
-    with _progress(out.name, quiet) as progress:
+    with _progress(out.name, quiet or as_json) as progress, _kept_for_resume():
         save(
             out,
             next(iter(recipes.values())) if out.suffix == ".npy" and len(recipes) == 1 else recipes,
@@ -166,7 +176,7 @@ def write(
             overwrite=force,
         )
     seconds = time.perf_counter() - start
-    complete = out.exists()
+    complete = out.exists() and not beside(out, ".partial").exists()
     total, parameters = sum(r.nbytes for r in recipes.values()), sum(r.size for r in recipes.values())
     if as_json:
         _print_json(
@@ -312,6 +322,8 @@ def _item(text: str) -> Any:
         return ...
     try:
         numbers = [int(number) if number.strip() else None for number in text.split(":")]
+        if any(abs(number or 0) >= 1 << 63 for number in numbers):
+            raise ValueError
         if len(numbers) == 1 and numbers[0] is not None:
             return numbers[0]
         if 2 <= len(numbers) <= 3:
@@ -332,15 +344,13 @@ def _statistics(values: np.ndarray) -> tuple[dict[str, float], list[int], list[f
         statistics["not finite"] = values.size - finite.size
     if not finite.size:
         return statistics, [], []
-    statistics |= {
-        "mean": float(finite.mean()),
-        "std": float(finite.std()),
-        "min": float(finite.min()),
-        "max": float(finite.max()),
-    }
+    with np.errstate(over="ignore"):
+        mean, std = float(finite.mean()), float(finite.std())
+    statistics |= {"mean": mean, "std": std, "min": float(finite.min()), "max": float(finite.max())}
     low, high = finite.min(), finite.max()
     try:
-        counts, edges = np.histogram(finite, bins=BINS if low < high else 1, range=(low, high))
+        with np.errstate(over="ignore", invalid="ignore"):
+            counts, edges = np.histogram(finite, bins=BINS if low < high else 1, range=(low, high))
     except ValueError:  # too narrow, or too wide, for so many bins
         counts, edges = np.array([finite.size]), np.array([low, high])
     return statistics, counts.tolist(), edges.tolist()
@@ -349,13 +359,9 @@ def _statistics(values: np.ndarray) -> tuple[dict[str, float], list[int], list[f
 def _print_histogram(counts: list[int], edges: list[float]) -> None:
     table = Table(box=None, show_header=False, padding=(0, 1))
     for count, low, high in zip(counts, edges, edges[1:]):
-        table.add_row(
-            Text(f"{low:.4g}", justify="right"),
-            Text(f"{high:.4g}", justify="right"),
-            Bar(max(counts), 0, count, width=BAR),
-            str(count),
-        )
-    _console().print(table)
+        bar = Bar(max(counts), 0, count, width=BAR)
+        table.add_row(Text(f"{low:.4g}", justify="right"), Text(f"{high:.4g}", justify="right"), bar, str(count))
+    _print_rich(table)
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -373,18 +379,31 @@ def _bounds(recipe: Recipe) -> str:
     return f"[{low:.6g}, {high:.6g}]"
 
 
-def _console() -> Console:
-    """Standard output: as wide as need be where no one looks at it."""
-    return Console() if sys.stdout.isatty() else Console(width=1000, color_system=None)
-
-
 def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> None:
+    if len(rows) > LONGEST_TABLE or not sys.stdout.isatty():
+        _print_plain([head, *rows], right)
+        return
     table = Table(box=None, pad_edge=False)
     for column, name in enumerate(head):
         table.add_column(name, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    _console().print(table)
+    _print_rich(table)
+
+
+def _print_plain(rows: list[tuple[str, ...]], right: tuple[int, ...]) -> None:
+    """The same for a pipe, whose lines may be long, and for tables that rich would take seconds for."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        words = (text.rjust(n) if i in right else text.ljust(n) for i, (text, n) in enumerate(zip(row, widths)))
+        click.echo("  ".join(words).rstrip())
+
+
+def _print_rich(table: Table) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    with console.capture() as captured:  # rich itself would end the process where the reader has gone
+        console.print(table)
+    click.echo(captured.get(), nl=False)
 
 
 def _print_json(value: Any) -> None:
@@ -398,6 +417,23 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_jsonable(inner) for inner in value]
     return to_json(value)
+
+
+@contextmanager
+def _kept_for_resume() -> Iterator[None]:
+    """What stops a write says what becomes of what is written."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _complain("what is written so far is kept for --resume")
+        raise click.Abort from None
+    except (InTheWay, LeftOver):
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) and error.strerror:
+            text = f"{error.strerror}; what is written so far is kept for --resume"
+            raise OSError(error.errno, text, error.filename) from None
+        raise
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class Comparison:
         at = ", ".join(map(str, self.first or ()))
         return (
             f"{self.name}: element [{at}] is {self.found!r}, not {self.expected!r}; "
-            f"max |w - w0| = {self.largest_change:.6g}, {self.unchanged:.2%} unchanged"
+            f"max |w - w0| = {self.largest_change:.6g}, {1 - (self.unchanged or 0):.3g} of the elements changed"
         )
 
 
@@ -146,11 +146,20 @@ def verify(
     return Verification(comparisons | {name: Comparison(name, False, "not in the recipes") for name in others})
 
 
+def holds(path: Path, recipes: Mapping[str, Recipe] | Recipe) -> bool:
+    """Whether what is at `path`, if it can be read at all, is what the recipes make."""
+    try:
+        return verify(path, recipes).equal
+    except (OSError, ValueError):
+        return False
+
+
 def _expected(path: Path, checkpoint: Checkpoint, recipes: Mapping[str, Recipe] | Recipe | None) -> dict[str, Recipe]:
     if recipes is None:
-        if not checkpoint.recipes:
+        own = checkpoint.recipes()
+        if not own:
             raise ValueError(f"{path} brings no recipes of its own: give them, or a manifest")
-        return checkpoint.recipes
+        return own
     if isinstance(recipes, Recipe):
         if len(checkpoint.tensors) != 1:
             raise ValueError(f"{path} has {len(checkpoint.tensors)} tensors: give a dict of recipes")

@@ -1,6 +1,7 @@
 """A model's folder in Hugging Face's layout: written in OUT.partial, by one process or several, then renamed.
 
-A file that has its own name in OUT.partial is complete. Whoever finds that all are there, adds the index and renames.
+A file that has its own name in OUT.partial is complete. Writers hold a shared lock on that folder; whoever finds all
+files there, and can lock it alone, adds the index and renames.
 """
 
 from __future__ import annotations
@@ -15,55 +16,87 @@ from pathlib import Path
 
 from ..progress import advancing
 from . import writing
-from .comparing import verify
+from .comparing import holds
 from .layout import INDEX, WEIGHTS, File, index_of
-from .partial import check_space, foreign, in_the_way, left_over, lock, sync_folder, write_synced
+from .partial import (
+    InTheWay,
+    LeftOver,
+    allocated,
+    beside,
+    check_space,
+    foreign,
+    remove_leftovers,
+    replace_folder,
+    write_synced,
+)
 from .writing import Options
 
 
 def save(out: Path, files: list[File], share: int, shares: int, options: Options) -> None:
     """Write every `shares`-th of the files from number `share` on, and finish the folder if it has them all."""
+    mine = files[share::shares]
+    if not mine:
+        return
     if os.path.lexists(out) and not out.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "a file is where the folder should be", str(out))
     if out.is_dir() and any(out.iterdir()) and not options.overwrite:
-        if options.resume and verify(out, {t.name: t.recipe for file in files for t in file.tensors}):
+        if options.resume and holds(out, {t.name: t.recipe for file in files for t in file.tensors}):
+            remove_leftovers(out)
             return
-        raise in_the_way(out)
-    partial = out.with_name(out.name + ".partial")
+        raise InTheWay(out)
+    partial = beside(out, ".partial")
+    with _locked(partial) as fd:
+        if shares == 1 and not options.resume:
+            _start_again(partial, fd, options.overwrite)
+        _refuse_others(partial, files)
+        check_space(partial, sum(_bytes_to_come(partial, file) for file in mine))
+        with advancing(options.progress, sum(file.size for file in mine), out.name, "B") as advance:
+            for file in mine:
+                if (partial / file.name).exists():
+                    _check_head(partial, file)
+                    advance(file.size)
+                else:
+                    writing.write(partial / file.name, file, options, advance)
+        _finish(partial, out, files, fd, shares, options.overwrite)
+
+
+@contextmanager
+def _locked(partial: Path) -> Iterator[int]:
+    """The folder, made and open, with other writers in it but no one who finishes it or starts it again."""
     partial.mkdir(exist_ok=True)
-    if shares == 1 and not options.resume:
-        _start_again(partial, options.overwrite)
-    _refuse_others(partial, files)
-    mine = files[share::shares]
-    check_space(partial, sum(_bytes_to_come(partial, file) for file in mine))
-    with advancing(options.progress, sum(file.size for file in mine), out.name, "B") as advance:
-        for file in mine:
-            if (partial / file.name).exists():
-                _check_head(partial, file)
-                advance(file.size)
-            else:
-                writing.write(partial / file.name, file, options, advance)
-    with _alone(partial) as still_there:
-        if still_there and all((partial / file.name).exists() for file in files):
-            _finish(partial, out, files, options.overwrite)
+    fd = os.open(partial, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_SH)
+        if not os.path.samestat(os.fstat(fd), os.stat(partial)):
+            raise BlockingIOError(errno.EWOULDBLOCK, "another process has just finished it", str(partial))
+        yield fd
+    finally:
+        os.close(fd)
 
 
-def _bytes_to_come(partial: Path, file: File) -> int:
-    if (partial / file.name).exists():
-        return 0
-    begun = partial / f"{file.name}.partial"
-    return file.size - (begun.stat().st_size if begun.exists() else 0)
+def _alone(fd: int) -> bool:
+    """Whether no other process is at work in the folder; with True none can begin. Gives up the shared lock."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
 
 
-def _start_again(partial: Path, overwrite: bool) -> None:
+def _start_again(partial: Path, fd: int, overwrite: bool) -> None:
     """Remove what an interrupted call has left, if that is wanted."""
     left = [path for path in partial.iterdir() if WEIGHTS.fullmatch(path.name)]
     if left and not overwrite:
-        raise left_over(partial)
+        raise LeftOver(partial)
+    if not _alone(fd):
+        raise BlockingIOError(errno.EWOULDBLOCK, "another process is writing it", str(partial))
     for path in left:
-        with open(path, "rb") as file:
-            lock(file.fileno(), path)
-            path.unlink()
+        path.unlink()
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_SH)
 
 
 def _refuse_others(partial: Path, files: list[File]) -> None:
@@ -77,71 +110,54 @@ def _refuse_others(partial: Path, files: list[File]) -> None:
             raise foreign(path)
 
 
+def _bytes_to_come(partial: Path, file: File) -> int:
+    if (partial / file.name).exists():
+        return 0
+    begun = beside(partial / file.name, ".partial")
+    return file.size - (allocated(begun.stat(), file.size) if begun.exists() else 0)
+
+
 def _check_head(partial: Path, file: File) -> None:
     if not writing.has_head(partial / file.name, file):
         raise foreign(partial / file.name)
 
 
-@contextmanager
-def _alone(partial: Path) -> Iterator[bool]:
-    """While no other process is in here; False where another one has finished the folder."""
-    try:
-        fd = os.open(partial, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        yield False
+def _finish(partial: Path, out: Path, files: list[File], fd: int, shares: int, overwrite: bool) -> None:
+    """Make the folder `out`, unless other processes are still to bring files, or are about to do the same."""
+    if not _alone(fd) or not (partial.exists() and os.path.samestat(os.fstat(fd), os.stat(partial))):
         return
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield partial.exists() and os.path.samestat(os.stat(partial), os.fstat(fd))
-    finally:
-        os.close(fd)
-
-
-def _finish(partial: Path, out: Path, files: list[File], overwrite: bool) -> None:
+    names = {path.name for path in partial.iterdir()}
+    missing = [file.name for file in files if file.name not in names]
+    if missing and shares == 1:
+        raise FileNotFoundError(errno.ENOENT, "removed meanwhile", str(partial / missing[0]))
+    if missing:
+        return
     for file in files:  # other processes' too
         _check_head(partial, file)
-    for path in partial.iterdir():  # of a call that was killed between a file's rename and the end
-        if WEIGHTS.fullmatch(path.name) and path.suffix != ".safetensors":
-            path.unlink()
+    for name in names - {file.name for file in files}:  # of a call that was killed between a file's rename and the end
+        if WEIGHTS.fullmatch(name):
+            (partial / name).unlink()
     if len(files) > 1:
         write_synced(partial / INDEX, index_of(files))
     if out.is_dir() and overwrite:
-        _keep_others(out, partial)
+        for source in out.iterdir():
+            if not WEIGHTS.fullmatch(source.name):
+                _keep(source, partial / source.name)
     replace_folder(partial, out, overwrite)
 
 
-def _keep_others(out: Path, partial: Path) -> None:
-    """Everything in `out` but a model's weights is in `partial` too."""
-
-    def weights(folder: str, names: list[str]) -> list[str]:
-        return [name for name in names if Path(folder) == out and WEIGHTS.fullmatch(name)]
-
-    def link(source: str, target: str) -> None:
-        Path(target).unlink(missing_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:  # a file system without hard links
-            shutil.copy2(source, target)
-
-    shutil.copytree(out, partial, ignore=weights, copy_function=link, symlinks=True, dirs_exist_ok=True)
-
-
-def replace_folder(partial: Path, out: Path, overwrite: bool) -> None:
-    """`partial` becomes `out`; what was there goes, if that is wanted."""
-    sync_folder(partial)
-    old = out.with_name(f".{out.name}.replaced")
-    if overwrite:
-        if old.exists() and out.exists():  # killed while removing it
-            shutil.rmtree(old)
-        if out.exists():
-            os.rename(out, old)
+def _keep(source: Path, target: Path) -> None:
+    """The same file, link or folder at `target` too."""
+    if source.is_dir() and not source.is_symlink():
+        target.mkdir(exist_ok=True)
+        for inner in source.iterdir():
+            _keep(inner, target / inner.name)
+        return
+    target.unlink(missing_ok=True)
+    if source.is_symlink():
+        os.symlink(os.readlink(source), target)
+        return
     try:
-        os.rename(partial, out)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise in_the_way(out) from None
-        raise
-    sync_folder(out.parent)
-    if overwrite and old.exists():
-        shutil.rmtree(old)
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)

@@ -89,7 +89,7 @@ def make_header(tensors: Sequence[tuple[str, Recipe]]) -> bytes:
     if len(text) > LONGEST:
         raise ValueError(
             f"the header of {len(tensors)} tensors has {len(text)} bytes, and readers of safetensors refuse more than "
-            f"{LONGEST}: give a max_shard_size, so that each file holds fewer of them"
+            f"{LONGEST}: give a max_shard_size, or a smaller one, so that each file holds fewer of them"
         )
     return len(text).to_bytes(8, "little") + text
 

@@ -18,7 +18,7 @@ from .header import compact, make_header
 #: Names that Hugging Face's libraries look for in a model's folder.
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-WEIGHTS = re.compile(r"model(-\d{5,}-of-\d{5,})?\.safetensors(\.index\.json|\.partial|\.journal|\.journal\.new)?")
+WEIGHTS = re.compile(r"model(-\d{5,}-of-\d{5,})?\.safetensors(\.index\.json|\.partial|\.journal)?(\.new)?")
 
 _UNITS = {"B": 1, **{f"{p}B": 1000 ** (i + 1) for i, p in enumerate("KMGT")}}
 _UNITS |= {f"{p}iB": 1024 ** (i + 1) for i, p in enumerate("KMGT")}
@@ -81,15 +81,24 @@ def npy_file(name: str, tensors: Mapping[str, Recipe]) -> File:
 
 
 def shards(tensors: Mapping[str, Recipe], largest: int) -> list[File]:
-    """Files of at most `largest` bytes of tensors, or of one tensor, in Hugging Face's layout and order."""
-    groups: list[dict[str, Recipe]] = [{}]
+    """Files of at most `largest` bytes of tensors, in Hugging Face's layout, cut as huggingface_hub cuts them.
+
+    A larger tensor has a file of its own, before the one that is being filled.
+    """
+    groups: list[dict[str, Recipe]] = []
+    filling: dict[str, Recipe] = {}
     held = 0
     for name, recipe in tensors.items():
-        if groups[-1] and held + recipe.nbytes > largest:
-            groups.append({})
-            held = 0
-        groups[-1][name] = recipe
+        if recipe.nbytes > largest:
+            groups.append({name: recipe})
+            continue
+        if held + recipe.nbytes > largest:
+            groups.append(filling)
+            filling, held = {}, 0
+        filling[name] = recipe
         held += recipe.nbytes
+    if filling:
+        groups.append(filling)
     if len(groups) == 1:
         return [safetensors_file(SINGLE, groups[0])]
     count = len(groups)

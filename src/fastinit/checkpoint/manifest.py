@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..arrays import DTYPES, check_shape, dtype_name
+from ..arrays import DTYPES, check_shape
 from ..initializers import Initializer, axes_that_matter, check_parameter, init, known_parameters, near_match
 from ..recipe import Recipe
 from ..stream import seed_from_text
@@ -82,7 +82,7 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
         top = tomllib.loads(path.read_bytes().decode())
     except UnicodeDecodeError as error:
         raise ManifestError([f"{path}: not UTF-8: {error.reason} at byte {error.start}"]) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # integers of thousands of digits too
         raise ManifestError([f"{path}: no TOML: {error}"]) from None
     return _Manifest(path, top, seed, dtype).recipes()
 
@@ -202,10 +202,7 @@ class _Manifest:
         if not isinstance(table.get("name"), str):
             self._note(where, "name is missing" if "name" not in table else f"name must be text, not {table['name']!r}")
             return []
-        names = self._try(where, lambda: expand(table["name"])) or []
-        if names:
-            self._try(where, lambda: check_tensor_name(names[0]))
-        return names
+        return self._try(where, lambda: [check_tensor_name(name) for name in expand(table["name"])]) or []
 
     def _initializer(self, where: str, table: dict[str, Any], own: tuple[str, ...]) -> Initializer | None:
         if "init" not in table:
@@ -235,7 +232,13 @@ class _Manifest:
         return self._try(where, lambda: seed_from_text(table["seed"])) if "seed" in table else default
 
     def _dtype_of(self, where: str, table: Mapping[str, Any], default: str | None) -> str | None:
-        return self._try(where, lambda: dtype_name(table["dtype"])) if "dtype" in table else default
+        if "dtype" not in table:
+            return default
+        dtype = table["dtype"]
+        if dtype not in DTYPES:  # by name only: NumPy would read all sorts of text
+            self._note(where, f"unknown dtype {dtype!r}; {near_match(dtype, DTYPES)}"[:200])
+            return None
+        return str(dtype)
 
     def _tables(self, key: str) -> list[dict[str, Any]]:
         tables = self._top.get(key, [])
@@ -254,7 +257,7 @@ class _Manifest:
         """What the function returns; its error is noted."""
         try:
             return function()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             self._note(where, str(error))
             return None
 
@@ -290,9 +293,11 @@ def expand(name: str) -> list[str]:
     texts = _BRACE.split(name)
     if any(mark in text for text in texts[::2] for mark in "{}"):
         raise ValueError(f"name {name!r} has a brace without its other half, or one within another")
-    choices = [_choices(text) for text in texts[1::2]]
-    if math.prod(map(len, choices)) > MOST_TENSORS:
-        raise ValueError(f"name {name!r} stands for more than {MOST_TENSORS} tensors")
+    choices: list[list[str]] = []
+    for text in texts[1::2]:
+        choices.append(_choices(text))
+        if math.prod(map(len, choices)) > MOST_TENSORS:
+            raise ValueError(f"name {name!r} stands for more than {MOST_TENSORS} tensors")
     return [
         texts[0] + "".join(chosen + after for chosen, after in zip(combination, texts[2::2]))
         for combination in itertools.product(*choices)

@@ -10,10 +10,25 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+class InTheWay(FileExistsError):
+    """Something is where the output should be."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.EEXIST, "it is there, and is not overwritten", str(path))
+
+
+class LeftOver(FileExistsError):
+    """A partial file or folder that `save` was not told to resume."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.EEXIST, "left by an interrupted write: resume it, or overwrite it", str(path))
 
 
 class Partial:
@@ -49,9 +64,8 @@ class Partial:
 
     def __init__(self, out: Path, identity: str, size: int, *, resume: bool, overwrite: bool) -> None:
         self.out = out
-        self.path = out.with_name(out.name + ".partial")
-        self.journal = out.with_name(out.name + ".journal")
-        self._identity = identity
+        self.path, self.journal = beside(out, ".partial"), beside(out, ".journal")
+        self._identity, self._size = identity, size
         if self.path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder is in the way", str(self.path))
         if self.path.exists() and out.exists() and self.path.samefile(out):  # killed within rename_new
@@ -61,7 +75,7 @@ class Partial:
             lock(self.fd, self.path)
             self._check_same()
             self.done = self._found(resume, overwrite)
-            check_space(self.path, size - self.done)
+            check_space(self.path, size - allocated(os.fstat(self.fd), size))
             self._write_journal(self.done)
         except BaseException:
             self.close()
@@ -74,14 +88,14 @@ class Partial:
             return 0
         if not resume:
             if not overwrite:
-                raise left_over(self.path)
+                raise LeftOver(self.path)
             os.ftruncate(self.fd, 0)
             return 0
         journal = read_journal(self.journal)
         if journal is None or journal.get("identity") != self._identity:
             raise foreign(self.path)
         done = journal.get("done")
-        return done if type(done) is int and 0 <= done <= size else 0
+        return done if type(done) is int and 0 <= done <= min(size, self._size) else 0
 
     def write(self, data: Any, offset: int) -> None:
         """All of `data` at that position."""
@@ -104,11 +118,12 @@ class Partial:
         self.done = done
 
     def _write_journal(self, done: int) -> None:
-        write_synced(self.journal, json.dumps({"identity": self._identity, "done": done}).encode() + b"\n")
+        write_journal(self.journal, self._identity, done)
 
     def commit(self, overwrite: bool) -> None:
         """Sync everything and give the file its name; nothing that is there by now is replaced without `overwrite`."""
         with naming(self.path):
+            os.ftruncate(self.fd, self._size)  # nothing behind the end
             os.fsync(self.fd)
         self._check_same()
         if overwrite:
@@ -149,6 +164,23 @@ def read_journal(path: Path) -> dict[str, Any] | None:
     return journal if isinstance(journal, dict) else None
 
 
+def write_journal(path: Path, identity: str, done: int) -> None:
+    """Say what a partial file is to become and how much of it is there."""
+    journal = {"identity": identity, "done": done}
+    if read_journal(path) != journal:  # which may be there already, on a full disk
+        write_synced(path, json.dumps(journal).encode() + b"\n")
+
+
+def beside(out: Path, ending: str) -> Path:
+    """The partial file or the journal of `out`."""
+    return out.with_name(out.name + ending)
+
+
+def allocated(status: os.stat_result, size: int) -> int:
+    """Bytes of a file of that size that the disk has already."""
+    return min(size, status.st_blocks * 512)
+
+
 def check_space(path: Path, needed: int) -> None:
     """OSError before the first byte where the file system says that there is no room for all of them."""
     status = os.statvfs(path)
@@ -166,6 +198,7 @@ def write_synced(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, path)
+        sync_folder(path.parent)
 
 
 def rename_new(path: Path, out: Path) -> None:
@@ -173,13 +206,46 @@ def rename_new(path: Path, out: Path) -> None:
     try:
         os.link(path, out)  # unlike a rename it fails where `out` has come to be
     except FileExistsError:
-        raise in_the_way(out) from None
+        raise InTheWay(out) from None
     except OSError:  # a file system without hard links
         if os.path.lexists(out):
-            raise in_the_way(out) from None
+            raise InTheWay(out) from None
         os.rename(path, out)
     else:
         path.unlink(missing_ok=True)
+
+
+def replace_folder(partial: Path, out: Path, overwrite: bool) -> None:
+    """`partial` becomes `out`; what was there goes, if that is wanted."""
+    sync_folder(partial)
+    old = _replaced(out)
+    if overwrite and out.exists():
+        if old.exists():  # killed while removing it
+            shutil.rmtree(old)
+        os.rename(out, old)
+    try:
+        os.rename(partial, out)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise InTheWay(out) from None
+        raise
+    sync_folder(out.parent)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _replaced(out: Path) -> Path:
+    """Where the folder that was at `out` is until it is removed."""
+    return out.with_name(f".{out.name}.replaced")
+
+
+def remove_leftovers(out: Path) -> None:
+    """What a call that was killed after its last rename has left beside `out`."""
+    for ending in (".journal", ".journal.new"):
+        beside(out, ending).unlink(missing_ok=True)
+    if beside(out, ".partial").is_file():
+        beside(out, ".partial").unlink()
+    shutil.rmtree(_replaced(out), ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -191,18 +257,6 @@ def sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(fd)
-
-
-def in_the_way(path: Path) -> FileExistsError:
-    """What `save` says of something at its path."""
-    return FileExistsError(errno.EEXIST, "it is there, and is not overwritten", str(path))
-
-
-def left_over(path: Path) -> FileExistsError:
-    """What `save` says of a partial file or folder that it was not told to resume."""
-    return FileExistsError(
-        errno.EEXIST, "left by an interrupted write: resume it, or overwrite it to start again", str(path)
-    )
 
 
 def foreign(path: Path) -> ValueError:
@@ -219,4 +273,6 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
         raise type(error)(error.errno, error.strerror, str(path)) from None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import DTYPES, numpy_dtype
+from ..arrays import DTYPES, check_shape, numpy_dtype
 from ..recipe import Recipe
+from ..stream import check_name
 from .header import CODES, RECIPES, Entry, HeaderError, check_tensor_name, parse, read_header
 from .layout import INDEX, SINGLE
 
@@ -34,10 +38,10 @@ class Stored(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What a path holds; `recipes` are those it brings itself."""
+    """What a path holds; `recipes` reads those that it brings itself, if any."""
 
     tensors: dict[str, Stored]
-    recipes: dict[str, Recipe]
+    recipes: Callable[[], dict[str, Recipe]]
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -66,19 +70,33 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 def _safetensors(path: Path) -> Checkpoint:
     entries, metadata = read_header(path)
     tensors = {e.name: Stored(_OURS.get(e.dtype, e.dtype), e.shape, _opener(path, e)) for e in entries}
-    if RECIPES not in metadata:
-        return Checkpoint(tensors, {})
+
+    def recipes() -> dict[str, Recipe]:
+        with _reading(path, "the recipes in its metadata"):
+            return _recipes(parse(metadata[RECIPES].encode())) if RECIPES in metadata else {}
+
+    return Checkpoint(tensors, recipes)
+
+
+def _recipes(described: dict[str, Any]) -> dict[str, Recipe]:
+    for name, description in described.items():
+        if not isinstance(description, dict):
+            raise HeaderError(f"that of {name!r} must be a table")
+    return {name: Recipe.from_dict(description) for name, description in described.items()}
+
+
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Whatever a library makes of a file that is not as it should be, is a HeaderError; but not what the disk says."""
     try:
-        described = parse(metadata[RECIPES].encode())
-        return Checkpoint(tensors, {name: _recipe(d) for name, d in described.items()})
-    except (ValueError, TypeError) as error:
-        raise HeaderError(f"{path}: the recipes in its metadata: {error}") from None
-
-
-def _recipe(description: Any) -> Recipe:
-    if not isinstance(description, dict):
-        raise HeaderError("a recipe must be a table")
-    return Recipe.from_dict(description)
+        yield
+    except Exception as error:
+        if isinstance(error, HeaderError) and str(error).startswith(str(path)):
+            raise
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        text = str(error)[:300]
+        raise HeaderError(f"{path}: {what}: {text if text.isprintable() else repr(text)}") from None
 
 
 def _opener(path: Path, entry: Entry) -> Callable[[], np.ndarray]:
@@ -97,35 +115,47 @@ def _opener(path: Path, entry: Entry) -> Callable[[], np.ndarray]:
 def _index(path: Path) -> Checkpoint:
     if path.stat().st_size > _LONGEST_INDEX:
         raise HeaderError(f"{path}: too long for an index")
-    try:
+    with _reading(path, "no index"):
         table = parse(path.read_bytes())
-    except HeaderError as error:
-        raise HeaderError(f"{path}: {error}") from None
     places = table.get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
         raise HeaderError(f"{path}: no weight_map from tensors to files")
     for place in set(places.values()):
+        with _reading(path, "weight_map"):
+            check_name(place)
         if Path(place).name != place or place in ("", ".", "..") or "\\" in place or "\0" in place:
             raise HeaderError(f"{path}: {place!r} is not a file of its folder")
     tensors: dict[str, Stored] = {}
-    recipes: dict[str, Recipe] = {}
+    members: list[Checkpoint] = []
     for place in sorted(set(places.values())):
         held = _safetensors(path.parent / place)
         for name in held.tensors.keys() - {name for name, where in places.items() if where == place}:
             raise HeaderError(f"{path}: tensor {name!r} of {place} is not in the index, or is in another file there")
         tensors |= held.tensors
-        recipes |= held.recipes
+        members.append(held)
     for name in places.keys() - tensors.keys():
         raise HeaderError(f"{path}: tensor {name!r} is not in {places[name]}")
+
+    def recipes() -> dict[str, Recipe]:
+        return {name: recipe for held in members for name, recipe in held.recipes().items()}
+
     return Checkpoint({name: tensors[name] for name in places}, recipes)
 
 
 def _npy(path: Path) -> Checkpoint:
-    try:
-        array = np.lib.format.open_memmap(path, mode="r") if path.stat().st_size else np.load(path)
-    except (ValueError, EOFError) as error:
-        raise HeaderError(f"{path}: {error}") from None
-    return Checkpoint({path.stem: Stored(_name(array.dtype), array.shape, lambda: array)}, {})
+    with open(path, "rb") as file, _reading(path, "no .npy"):
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, fortran, dtype = readers[np.lib.format.read_magic(file)](file)
+        check_shape(shape)
+        start, nbytes = file.tell(), math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or os.fstat(file.fileno()).st_size < start + nbytes:
+            raise HeaderError(f"it has no {nbytes} bytes of {dtype}")
+
+    def array() -> np.ndarray:
+        order: Any = "F" if fortran else "C"
+        return np.memmap(path, dtype, "r", start, shape, order) if nbytes else np.empty(shape, dtype)
+
+    return Checkpoint({path.stem: Stored(_name(dtype), shape, array)}, dict)
 
 
 def _zarr(path: Path) -> Checkpoint:
@@ -133,15 +163,21 @@ def _zarr(path: Path) -> Checkpoint:
 
     zarr = import_zarr()
     if not path.is_dir():
-        raise FileNotFoundError(2, "no such folder", str(path))
-    node = zarr.open(path, mode="r")
-    arrays = {node.basename or path.stem: node} if isinstance(node, zarr.Array) else dict(sorted(_arrays_of(node)))
-    tensors = {
-        check_tensor_name(name): Stored(_name(array.dtype), array.shape, lambda array=array: array)  # type: ignore[misc]
-        for name, array in arrays.items()
-    }
-    described = {name: array.attrs.get(RECIPES) for name, array in arrays.items()}
-    return Checkpoint(tensors, {name: _recipe(d) for name, d in described.items() if d is not None})
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path))
+    with _reading(path, "no zarr"):
+        node = zarr.open(path, mode="r")
+        alone = isinstance(node, zarr.Array)
+        arrays = {path.stem: node} if alone else dict(sorted(_arrays_of(node)))
+        tensors = {
+            check_tensor_name(name): Stored(_name(array.dtype), array.shape, lambda array=array: array)  # type: ignore[misc]
+            for name, array in arrays.items()
+        }
+
+    def recipes() -> dict[str, Recipe]:
+        with _reading(path, "the recipes in its attributes"):
+            return _recipes({name: array.attrs[RECIPES] for name, array in arrays.items() if RECIPES in array.attrs})
+
+    return Checkpoint(tensors, recipes)
 
 
 def _arrays_of(group: Any) -> Any:

@@ -39,7 +39,7 @@ def save(
         Bytes of tensors in a file at most, unless one tensor alone is larger: an integer, "5GB" or "512MiB".
     part : (int, int), optional
         ``(i, n)``: this process, number ``0 <= i < n``, writes every n-th of the folder's files. The others need not
-        be heard of: who finds that all files are there finishes the folder.
+        be heard of: who finds that all files are there finishes the folder. Files that are complete stay as they are.
     threads : int, optional
         At most this many threads. The bytes do not depend on it.
     progress : bool or callable, optional
@@ -47,8 +47,8 @@ def save(
     resume : bool
         Go on with what an interrupted call has left; where nothing is left to do, do nothing.
     overwrite : bool
-        Replace what is at `path`, at the end and at once. Other files of a folder stay. Without `resume`, what an
-        interrupted call has left is started again.
+        Replace what is at `path`, at the end and at once. Other files of a model's folder stay; a ``.zarr`` is
+        replaced as a whole. Without `resume`, what an interrupted call has left is started again.
 
     Raises
     ------
@@ -83,6 +83,10 @@ def save(
     True
     """
     out = Path(path)
+    if out.is_symlink():
+        out = out.resolve()
+    if not out.name:
+        raise ValueError(f"{path!r} names no file")
     check_report(progress)
     options = Options(resolve_threads(threads), progress, bool(resume), bool(overwrite))
     tensors = _checked_tensors(recipes)

@@ -16,9 +16,9 @@ import numpy as np
 
 from ..progress import Report, advancing
 from ..recipe import Recipe
-from .comparing import verify
+from .comparing import holds
 from .layout import File
-from .partial import Partial, in_the_way
+from .partial import InTheWay, Partial, remove_leftovers
 from .pieces import Piece, made_together, pieces
 
 #: Bytes that one thread makes and writes at once: they stay in its cache on the way.
@@ -45,20 +45,12 @@ def save(out: Path, file: File, options: Options) -> None:
     if out.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder is where the file should be", str(out))
     if os.path.lexists(out) and not options.overwrite:
-        if options.resume and _is_complete(out, file):
+        if options.resume and has_head(out, file) and holds(out, {t.name: t.recipe for t in file.tensors}):
+            remove_leftovers(out)  # the last call was killed after its rename
             return
-        raise in_the_way(out)
+        raise InTheWay(out)
     with advancing(options.progress, file.size, out.name, "B") as advance:
         write(out, file, options, advance)
-
-
-def _is_complete(out: Path, file: File) -> bool:
-    """Whether the file that is there is the one to write: the last call was killed after its rename."""
-    if not has_head(out, file) or not verify(out, {tensor.name: tensor.recipe for tensor in file.tensors}):
-        return False
-    for left in (".partial", ".journal"):
-        out.with_name(out.name + left).unlink(missing_ok=True)
-    return True
 
 
 def has_head(path: Path, file: File) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,12 +11,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..progress import advancing
 from ..recipe import Recipe
-from .comparing import verify
-from .folder import replace_folder
+from .comparing import holds
 from .header import RECIPES, compact
-from .partial import check_space, foreign, in_the_way, left_over, lock, read_journal, write_synced
+from .partial import (
+    InTheWay,
+    LeftOver,
+    beside,
+    check_space,
+    foreign,
+    lock,
+    naming,
+    read_journal,
+    remove_leftovers,
+    replace_folder,
+    write_journal,
+)
 from .pieces import Piece, made_together, pieces, rows_of_piece
 from .writing import STRETCH, Options
 
@@ -38,19 +50,17 @@ def save(out: Path, recipes: Mapping[str, Recipe] | Recipe, options: Options) ->
     """Write a single recipe as an array, a dict of them as a group."""
     zarr = import_zarr()
     arrays = {"": recipes} if isinstance(recipes, Recipe) else recipes
-    for recipe in arrays.values():
-        if recipe.to_dict()["dtype"] == "bfloat16":
-            raise ValueError(f"{recipe.name!r} is bfloat16, and zarr has no such type: use .safetensors")
-    partial, journal = (out.with_name(out.name + ending) for ending in (".partial", ".journal"))
-    if os.path.lexists(out) and not options.overwrite:
-        if options.resume and out.is_dir() and verify(out, recipes):
-            journal.unlink(missing_ok=True)
-            return
-        raise in_the_way(out)
+    _check(arrays)
     if os.path.lexists(out) and not out.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "a file is where the folder should be", str(out))
+    if out.is_dir() and not options.overwrite:
+        if options.resume and holds(out, recipes):
+            remove_leftovers(out)
+            return
+        raise InTheWay(out)
     if out.is_dir() and any(out.iterdir()) and not (out / "zarr.json").exists():
         raise FileExistsError(errno.EEXIST, "it is no zarr folder, and is not overwritten", str(out))
+    partial, journal = beside(out, ".partial"), beside(out, ".journal")
     partial.mkdir(exist_ok=True)
     fd = os.open(partial, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -59,46 +69,63 @@ def save(out: Path, recipes: Mapping[str, Recipe] | Recipe, options: Options) ->
         identity = hashlib.blake2b(text.encode(), digest_size=16, person=b"fastinit-zarr").hexdigest()
         done = _done_before(partial, journal, identity, options)
         total = sum(recipe.nbytes for recipe in arrays.values())
-        check_space(partial, total - done)
-        _journal(journal, identity, done)
-        with advancing(options.progress, total, out.name, "B") as advance:
+        held = sum(path.stat().st_blocks * 512 for path in partial.rglob("*") if path.is_file())
+        check_space(partial, total - held)
+        with advancing(options.progress, total, out.name, "B") as advance, naming(partial):
             advance(done)
             unsynced: list[Path] = []
             recorded = position = done
             for array, recipe, piece, position in _pieces(zarr, partial, recipes, done):
-                array[piece.at] = recipe.part(piece.at)[...]
+                part = recipe.part(piece.at)
+                made = np.empty(part.shape, part.dtype)
+                array[piece.at] = part.fill(made, threads=options.threads)
                 unsynced.append(_file_of(partial, array, piece))
-                advance(piece.size * recipe.dtype.itemsize)
+                advance(made.nbytes)
                 if position - recorded >= STRETCH:
                     _sync(unsynced)
                     unsynced.clear()
-                    _journal(journal, identity, position)
+                    write_journal(journal, identity, position)
                     recorded = position
         _sync(unsynced)
         _sync(path for path in partial.rglob("*") if path.is_dir() or path.name == "zarr.json")
         replace_folder(partial, out, options.overwrite)
-        journal.unlink(missing_ok=True)
+        remove_leftovers(out)
     finally:
         os.close(fd)
 
 
+def _check(arrays: Mapping[str, Recipe]) -> None:
+    """ValueError for what zarr cannot hold: bfloat16, and names that are no path of their own."""
+    for name, recipe in arrays.items():
+        if recipe.to_dict()["dtype"] == "bfloat16":
+            raise ValueError(f"{recipe.name!r} is bfloat16, and zarr has no such type: use .safetensors")
+        words = name.split("/")
+        if name and any(word in ("", ".", "zarr.json") or word.startswith("__") for word in words):
+            raise ValueError(f"{name!r} is no name of a zarr array")
+        above = ["/".join(words[:n]) for n in range(1, len(words))]
+        if any(other in arrays for other in above) or (not name and len(arrays) > 1):
+            raise ValueError(f"{name!r} lies in another tensor, which a zarr array cannot hold")
+
+
 def _done_before(partial: Path, journal: Path, identity: str, options: Options) -> int:
     """Bytes that an interrupted call has written; what it left is removed if it is to be started again."""
-    if not any(partial.iterdir()):
-        return 0
-    if options.resume:
+    done = 0
+    if options.resume and any(partial.iterdir()):
         found = read_journal(journal) or {}
         if found.get("identity") != identity:
             raise foreign(partial)
-        for path in partial.rglob("*.partial"):  # zarr's own, of a chunk that was being written
-            if path.is_file():
-                path.unlink()
-        return found["done"] if type(found.get("done")) is int else 0
-    if not options.overwrite:
-        raise left_over(partial)
-    for path in partial.iterdir():
+        done = found["done"] if type(found.get("done")) is int else 0
+    elif any(partial.iterdir()) and not options.overwrite:
+        raise LeftOver(partial)
+    write_journal(journal, identity, done)
+    for path in list(partial.iterdir()) if done == 0 else _interrupted_chunks(partial):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return 0
+    return done
+
+
+def _interrupted_chunks(partial: Path) -> list[Path]:
+    """Files of zarr's own, of chunks that were being written."""
+    return [path for path in partial.rglob("*.partial") if path.is_file()]
 
 
 def _file_of(partial: Path, array: Any, piece: Piece) -> Path:
@@ -118,10 +145,6 @@ def _sync(paths: Iterable[Path]) -> None:
                 os.fsync(fd)
             finally:
                 os.close(fd)
-
-
-def _journal(journal: Path, identity: str, done: int) -> None:
-    write_synced(journal, json.dumps({"identity": identity, "done": done}).encode() + b"\n")
 
 
 def _pieces(

@@ -1,0 +1,358 @@
+"""The command line: what it prints where, and its exit codes."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import fastinit as fi
+from fastinit import cli
+from fastinit.checkpoint import load_manifest
+
+MANIFEST = """
+seed = 3
+in_axis = 1
+out_axis = 0
+
+[[tensors]]
+name = "emb"
+shape = [300, 20]
+init = "normal"
+std = 0.02
+dtype = "bfloat16"
+
+[[tensors]]
+name = "l.{0..1}.w"
+shape = [30, 20]
+init = "he_normal"
+
+[[tensors]]
+name = "cut"
+shape = [50]
+init = "truncated_normal"
+lower = "-inf"
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("m.toml").write_text(MANIFEST)
+    return tmp_path
+
+
+@pytest.fixture
+def run(here, monkeypatch, capfd):
+    """`run("plan", "m.toml")`: exit code, standard output, standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fastinit", *arguments])
+        code = cli.run()
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+def one_line(text):
+    return len(text.strip().splitlines()) == 1
+
+
+def test_plan(run):
+    code, out, err = run("plan", "m.toml")
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0].split() == ["name", "shape", "dtype", "initializer", "std", "bounds", "bytes"]
+    assert re.match(r"emb +300 x 20 +bfloat16 +normal\(std=0.02\) +0.02 +\[-0.132812, 0.132812\] +12.0 kB", lines[1])
+    assert [line.split()[0] for line in lines[1:5]] == ["emb", "l.0.w", "l.1.w", "cut"]
+    assert lines[5] == "4 tensors, 7,250 parameters, 17.0 kB (17,000 bytes)"
+
+
+def test_plan_as_json_is_strict_and_has_the_recipes(run):
+    code, out, _ = run("plan", "m.toml", "--json")
+    plan = json.loads(out, parse_constant=lambda text: pytest.fail(text))
+    assert code == 0
+    assert (plan["parameters"], plan["bytes"]) == (7250, 17000)
+    recipes = load_manifest("m.toml")
+    for tensor in plan["tensors"]:
+        recipe = recipes[tensor["name"]]
+        described = {k: v for k, v in tensor.items() if k not in ("theoretical_std", "bounds", "bytes")}
+        assert fi.Recipe.from_dict(described) == recipe
+        assert (tensor["theoretical_std"], tensor["bytes"]) == (recipe.std, recipe.nbytes)
+        assert tuple(map(float, tensor["bounds"])) == recipe.bounds
+
+
+def test_write_verify_and_exit_codes(run):
+    code, out, err = run("write", "m.toml", "-o", "x.safetensors")
+    assert code == 0
+    assert out.startswith("x.safetensors: 4 tensors, 7,250 parameters, 17.0 kB, in ")
+    assert "\x1b" not in err
+    assert run("verify", "x.safetensors") == (0, "x.safetensors: 4 of 4 tensors are equal, to the bit\n", "")
+    assert run("verify", "x.safetensors", "m.toml")[0] == 0
+    code, out, _ = run("verify", "x.safetensors", "m.toml", "--seed", "4")
+    assert code == 1
+    assert "emb: element [0, 0] is" in out
+    assert "0 of 4 tensors are equal" in out
+    code, out, _ = run("verify", "x.safetensors", "m.toml", "--seed", "4", "--json")
+    found = json.loads(out)
+    assert (code, found["equal"], len(found["tensors"])) == (1, False, 4)
+    code, out, err = run("write", "m.toml", "-o", "x.safetensors")
+    assert (code, out) == (2, "")
+    assert one_line(err)
+    assert "--force" in err
+    assert run("write", "m.toml", "-o", "x.safetensors", "--resume")[0] == 0
+    assert run("write", "m.toml", "-o", "x.safetensors", "--force", "--seed", "4", "--quiet") == (0, "", "")
+    assert run("verify", "x.safetensors", "m.toml", "--seed", "4", "--quiet") == (0, "", "")
+    assert run("verify", "x.safetensors", "m.toml", "--quiet") == (1, "", "")
+
+
+def test_write_options(run, here):
+    assert (
+        run("write", "m.toml", "-o", "hf", "--max-shard-size", "12500", "--dtype", "float64", "--part", "1/2")[0] == 0
+    )
+    assert not Path("hf").exists()
+    code, out, _ = run("write", "m.toml", "-o", "hf", "--max-shard-size", "12.5kB", "--dtype", "float64", "--part", "0/2", "--json", "--threads", "1")  # fmt: skip
+    assert (code, json.loads(out)["complete"]) == (0, True)
+    assert sorted(p.name for p in Path("hf").iterdir()) == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]  # fmt: skip
+    assert load_file("hf/model-00002-of-00002.safetensors")["l.1.w"].dtype == np.float64
+    assert run("verify", "hf", "m.toml", "--dtype", "float64")[0] == 0
+    assert run("write", "m.toml", "-o", "m.zarr", "--dtype", "float32")[0] == 2  # emb says bfloat16
+    Path("one.toml").write_text('seed = 0\ntensors = [{name = "a", shape = [3], init = "ones"}]')
+    assert run("write", "one.toml", "-o", "a.npy")[0] == 0
+    assert (np.load("a.npy") == 1).all()
+    assert run("write", "one.toml", "-o", "a.zarr")[0] == 0
+    assert run("verify", "a.zarr")[0] == 0
+
+
+def test_show(run):
+    recipe = load_manifest("m.toml")["l.1.w"]
+    assert run("write", "m.toml", "-o", "x.safetensors", "--quiet")[0] == 0
+    for file in ("m.toml", "x.safetensors"):
+        code, out, _ = run("show", file, "l.1.w[-2:, ::7]", "--json")
+        shown = json.loads(out)
+        assert code == 0
+        assert (shown["shape"], shown["dtype"]) == ([2, 3], "float32")
+        assert shown["values"] == recipe[-2:, ::7].tolist()
+        assert shown["statistics"]["mean"] == pytest.approx(recipe[-2:, ::7].astype(float).mean())
+        assert sum(shown["histogram"]["counts"]) == 6
+        code, out, _ = run("show", file, "emb")
+        assert code == 0
+        assert "shape 300 x 20 of 300 x 20, bfloat16" in out
+        assert "elements 6000" in out
+        assert "█" in out
+        assert ("by its recipe: std 0.02" in out) == (file == "m.toml")
+    assert json.loads(run("show", "m.toml", "emb[5, 3]", "--json")[1])["values"] == float(
+        load_manifest("m.toml")["emb"][5, 3]
+    )
+    assert run("show", "m.toml", "emb[..., 0]", "--quiet") == (0, "", "")
+
+
+def test_show_takes_whatever_numbers_a_file_holds(run):
+    arrays = {
+        "n[0]": np.array([1.0, np.nan, np.inf, -np.inf]),
+        "i": np.arange(5),
+        "none": np.empty((0, 3), np.float32),
+        "same": np.full(4, 0.1),
+        "wide": np.array([-1.7e308, 1.7e308]),
+        "c": np.ones(3, np.complex64),
+        "all": np.full(3, np.nan, np.float32),
+    }
+    save_file(arrays, "t.safetensors")
+    code, out, _ = run("show", "t.safetensors", "n[0]", "--json")
+    assert (code, json.loads(out)["values"]) == (0, [1.0, "nan", "inf", "-inf"])
+    assert json.loads(out)["statistics"]["not finite"] == 3
+    assert json.loads(run("show", "t.safetensors", "n[0][0]", "--json")[1])["values"] == 1.0
+    for name in ("i", "none", "same", "wide", "all"):
+        assert run("show", "t.safetensors", name)[0] == 0
+        assert run("show", "t.safetensors", name, "--json")[0] == 0
+    assert run("show", "t.safetensors", "c")[0] == 2
+
+
+def test_a_slice_of_a_table_larger_than_memory(run):
+    manifest = str(Path(__file__).parent.parent / "examples" / "dlrm-dcnv2.toml")
+    name = "model.sparse_arch.embedding_bag_collection.embedding_bags.t_cat_21.weight"
+    code, out, _ = run("show", manifest, f"{name}[-1, :4]", "--json")
+    assert (code, json.loads(out)["values"]) == (0, load_manifest(manifest)[name][-1, :4].tolist())
+    code, _, err = run("show", manifest, name)
+    assert (code, one_line(err)) == (2, True)
+    assert "give a smaller slice" in err
+
+
+def test_info(run):
+    code, out, _ = run("info", "--json")
+    assert code == 0
+    assert json.loads(out)["fastinit"] == fi.__version__
+    assert "instruction sets" in run("info")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["plan", "no.toml"], 2, "does not exist"),
+        (["paln", "m.toml"], 2, "No such command"),
+        (["plan", "bad.toml"], 2, "did you mean 'std'"),
+        (["write", "m.toml"], 2, "Missing option"),
+        (["write", "m.toml", "-o", "x.bin"], 2, "the ending says"),
+        (["write", "m.toml", "-o", "x.npy"], 2, "one tensor"),
+        (["write", "m.toml", "-o", "x", "--max-shard-size", "5XB"], 2, "unknown unit"),
+        (["write", "m.toml", "-o", "x", "--max-shard-size", "5GB", "--part", "2/2"], 2, "0 <= I < N"),
+        (["write", "m.toml", "-o", "x", "--max-shard-size", "5GB", "--part", "x"], 2, "0 <= I < N"),
+        (["write", "m.toml", "-o", "x.safetensors", "--part", "0/2"], 2, "max_shard_size"),
+        (["write", "m.toml", "-o", "x.safetensors", "--threads", "0"], 2, "threads"),
+        (["write", "m.toml", "-o", "x.safetensors", "--seed", "-1"], 2, "seed must be at least 0"),
+        (["write", "m.toml", "-o", "x.safetensors", "--dtype", "int8"], 2, "dtype"),
+        (["write", "m.toml", "-o", "no/x.safetensors"], 3, "No such file or directory"),
+        (["write", "m.toml", "-o", "folder.safetensors"], 3, "a folder is where the file should be"),
+        (["write", "m.toml", "-o", "m.toml", "--max-shard-size", "5GB"], 3, "a file is where the folder should be"),
+        (["verify", "m.toml"], 2, "m.toml"),
+        (["verify", "junk.safetensors"], 2, "the header's length"),
+        (["verify", "plain.safetensors"], 2, "no recipes of its own"),
+        (["verify", "plain.safetensors", "--seed", "1"], 2, "MANIFEST"),
+        (["show", "plain.safetensors", "a", "--seed", "1"], 2, "manifest"),
+        (["show", "m.toml", "emd"], 2, "did you mean 'emb'?"),
+        (["show", "m.toml", "emb[300]"], 2, "300"),
+        (["show", "m.toml", "emb[a]"], 2, "is no index"),
+        (["show", "m.toml", "emb[1:2:3:4]"], 2, "is no index"),
+        (["show", "m.toml", "emb[0,0,0]"], 2, "too many indices"),
+        (["show", "m.toml", "emb[::0]"], 2, "zero"),
+        (["show", "junk.safetensors", "a"], 2, "the header's length"),
+    ],
+)
+def test_bad_input(run, arguments, code, words):
+    Path("bad.toml").write_text('seed = 0\ntensors = [{name = "a", shape = [3], init = "normal", sdt = 1}]')
+    Path("junk.safetensors").write_bytes(b"junk" * 100)
+    Path("folder.safetensors").mkdir()
+    save_file({"a": np.ones(3)}, "plain.safetensors")
+    before = sorted(Path().iterdir())
+    got, out, err = run(*arguments)
+    assert got == code, err
+    assert words in err
+    assert out == ""
+    assert "Traceback" not in err
+    assert one_line(err)
+    assert sorted(Path().iterdir()) == before
+
+
+def test_every_mistake_of_a_manifest_is_a_line(run):
+    Path("bad.toml").write_text('sead = 0\ntensors = [{name = "a", shape = [3], init = "normal", sdt = 1}]')
+    code, _, err = run("plan", "bad.toml")
+    assert (code, len(err.splitlines())) == (2, 3)
+    assert all("bad.toml: " in line for line in err.splitlines())
+
+
+def test_a_disk_error_is_one_line_and_what_is_written_is_kept(run, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        code, _, err = run("write", "m.toml", "-o", "x.safetensors", "--quiet")
+    assert (code, one_line(err)) == (3, True)
+    assert "x.safetensors.partial" in err
+    assert "No space left on device" in err
+    assert "--resume" in err
+    assert run("write", "m.toml", "-o", "x.safetensors", "--resume")[0] == 0
+    assert run("verify", "x.safetensors")[0] == 0
+
+
+def test_help_names_every_command(run):
+    out = run("--help")[1]
+    for command in ("plan", "write", "verify", "show", "info"):
+        assert command in out
+        code, text, _ = run(command, "--help")
+        assert code == 0
+        assert "--json" in text
+    assert run("--version")[1].split()[-1] == fi.__version__
+
+
+# ---- as processes --------------------------------------------------------------------------------------------
+
+COMMAND = [sys.executable, "-m", "fastinit"]
+
+
+def test_a_bar_on_a_terminal(here):
+    """On a terminal: a bar that moves, wiped at the end, and colours; the result stays."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "write", "m.toml", "-o", "x.safetensors"], stdout=child, stderr=child, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    )  # fmt: skip
+    os.close(child)
+    text = b""
+    while True:
+        try:
+            block = os.read(parent, 4096)
+        except OSError:
+            break
+        if not block:
+            break
+        text += block
+    os.close(parent)
+    assert process.wait() == 0
+    assert "\u2501".encode() in text
+    assert b"\x1b[2K" in text
+    assert b"4 tensors, 7,250 parameters" in text
+
+
+def test_lines_when_piped(monkeypatch, capfd):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    report = cli._lines("x")
+    for done in range(0, 101):
+        now[0] += 0.5
+        report(done * 1000, 100_000)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 10
+    assert lines[4] == "x: 50 %, 50.0 kB of 100.0 kB, 1.9 kB/s, 26 s left"
+
+
+def test_without_its_libraries_it_says_what_to_install(here):
+    script = "import sys; sys.modules['rich'] = None; sys.argv = ['fastinit', 'info']; from fastinit.__main__ import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'fastinit-weights[cli]'" in done.stderr
+    assert one_line(done.stderr)
+
+
+def test_both_names_of_the_command(here):
+    script = Path(sys.executable).with_name("fastinit")
+    for command in ([str(script)], COMMAND):
+        done = subprocess.run([*command, "plan", "m.toml"], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "4 tensors" in done.stdout
+
+
+def test_a_reader_that_goes_away(here):
+    Path("long.toml").write_text('seed = 0\ntensors = [{name = "a{0..20000}", shape = [3], init = "ones"}]')
+    process = subprocess.Popen(
+        [*COMMAND, "plan", "long.toml"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline().split()[0] == "name"
+    process.stdout.close()
+    assert (process.wait(60), process.stderr.read()) == (0, "")
+    process.stderr.close()
+
+
+def test_interrupted(here):
+    Path("big.toml").write_text('seed = 0\ntensors = [{name = "a", shape = [6000, 6000], init = "orthogonal"}]')
+    process = subprocess.Popen(
+        [*COMMAND, "write", "big.toml", "-o", "x.safetensors"], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not Path("x.safetensors.journal").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines() == ["fastinit: what is written so far is kept for --resume", "fastinit: interrupted"]
+    assert not Path("x.safetensors").exists()
+    assert Path("x.safetensors.partial").exists()
