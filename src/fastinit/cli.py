@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import math
+import os
 import re
 import sys
 import time
@@ -90,7 +91,7 @@ def _complain(text: str) -> None:
 
 
 class _Commands(click.Group):
-    """A group whose output may be cut off: `fastinit plan m.toml | head` is no mismatch, which click's exit code 1 is."""
+    """A group whose output may be cut off, as by `fastinit plan m.toml | head`: click's 1 would be a mismatch."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
