@@ -28,9 +28,14 @@ FLOORS = {
     ("orthogonal 65536 x 512", "torch"): (3.5, 5),
     ("product 4096^3", "scipy sgemm"): (0.8, 0.95),
     ("orthogonal 4096, flops", "our product"): (None, 0.8),
+    **{("write 4 GiB to " + place, "constants, same way"): (0.7, None) for place in ("memory", "disk")},
+    **{("write 4 GiB to " + place, "numpy, save_file"): (8, None) for place in ("memory", "disk")},
     ("16 elements", "numpy"): (0.1, None),
     ("16 elements, recipe at hand", "numpy"): (0.1, None),
 }
+
+#: Lines of the summary that are no speeds
+NOTES = []
 
 #: Seconds an element at most, where that is what was asked for (issue 3: a row)
 SLOWEST = {"100 rows of 65536 x 4096": 0.5e-3}
@@ -40,13 +45,19 @@ SLOWEST = {"100 rows of 65536 x 4096": 0.5e-3}
 def measure(benchmark, request):
     """Times one contestant of a job: `measure(job, who, function, elements)`."""
 
-    def run(job, who, function, elements, rounds=7):
+    def run(job, who, function, elements, rounds=7, setup=None):
         benchmark.group = job
         benchmark.name = who
         benchmark.extra_info["elements"] = elements
-        benchmark.pedantic(function, rounds=rounds, warmup_rounds=1)
+        benchmark.pedantic(function, setup=setup, rounds=rounds, warmup_rounds=1)
 
     return run
+
+
+@pytest.fixture
+def note():
+    """Adds a line to the summary."""
+    return NOTES.append
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -58,6 +69,8 @@ def pytest_terminal_summary(terminalreporter, config):
         jobs.setdefault(bench.group, {})[bench.name] = bench.extra_info["elements"] / bench.stats.median
     write = terminalreporter.write_line
     write("")
+    for line in NOTES:
+        write(line)
     write(f"Speed, ours over the peer's, medians of one run; {len(os.sched_getaffinity(0))} CPUs")
     write(f"{'job':<34}{'peer':<22}{'ratio':>8}{'floor':>8}{'aim':>6}")
     for job, rates in jobs.items():

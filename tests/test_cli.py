@@ -85,9 +85,9 @@ def test_plan_as_json_is_strict_and_has_the_recipes(run):
     recipes = load_manifest("m.toml")
     for tensor in plan["tensors"]:
         recipe = recipes[tensor["name"]]
-        described = {k: v for k, v in tensor.items() if k not in ("theoretical_std", "bounds", "bytes")}
-        assert fi.Recipe.from_dict(described) == recipe
-        assert (tensor["theoretical_std"], tensor["bytes"]) == (recipe.std, recipe.nbytes)
+        assert fi.Recipe.from_dict(tensor["recipe"]) == recipe
+        assert (tensor["std"], tensor["bytes"]) == (recipe.std, recipe.nbytes)
+        assert (tensor["shape"], tensor["initializer"]) == (list(recipe.shape), recipe.initializer.name)
         assert tuple(map(float, tensor["bounds"])) == recipe.bounds
 
 

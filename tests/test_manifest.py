@@ -83,6 +83,7 @@ def test_a_tensor_overrides_seed_and_dtype_and_shares_the_axes(load):
 
 def test_the_callers_seed_and_dtype_stand_for_those_at_the_top(load):
     text = 'tensors = [{name="a", shape=[2], init="normal"}, {name="b", shape=[2], init="normal", seed=1, dtype="float16"}]'
+    assert load(text, seed=9, dtype=np.float64) == load(text, seed=9, dtype="float64")
     recipes = load(text, seed=9, dtype="float64")
     assert (recipes["a"].seed, recipes["a"].dtype) == (9, np.float64)
     assert (recipes["b"].seed, recipes["b"].dtype) == (1, np.float16)

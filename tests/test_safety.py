@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -67,6 +68,52 @@ def test_killed_at_twenty_random_moments(tmp_path, scenario):
     assert int(done.stdout) == 20
 
 
+def test_the_journal_never_runs_ahead_of_the_disk(tmp_path, monkeypatch):
+    """Every entry is of bytes that were written before a sync that ended before the entry; the name comes after all."""
+    monkeypatch.setattr(writing, "PIECE", 4000)
+    monkeypatch.setattr(writing, "STRETCH", 20_000)
+    written, synced, entries, events = set(), set(), [], []
+    original = {name: getattr(os, name) for name in ("pwrite", "fdatasync", "fsync", "replace", "link")}
+
+    def pwrite(fd, data, offset):
+        done = original["pwrite"](fd, data, offset)
+        written.update(range(offset, offset + done))
+        return done
+
+    def sync(name):
+        def call(fd):
+            before = set(written)
+            original[name](fd)
+            if os.fstat(fd).st_size > 1000:  # the file, not the journal or the folder
+                synced.update(before)
+
+        return call
+
+    def replace(source, target):
+        done = json.loads(Path(source).read_text())["done"]
+        assert set(range(done)) <= synced
+        entries.append(done)
+        original["replace"](source, target)
+
+    def link(source, target):
+        events.append(len(synced))
+        original["link"](source, target)
+
+    for name, function in (
+        ("pwrite", pwrite),
+        ("fdatasync", sync("fdatasync")),
+        ("fsync", sync("fsync")),
+        ("replace", replace),
+        ("link", link),
+    ):
+        monkeypatch.setattr(os, name, function)
+    recipes = {name: recipe for name, recipe in model().items() if name != "q"}  # which is not written by pwrite
+    save(tmp_path / "m.safetensors", recipes)
+    assert len(entries) > 4
+    assert entries == sorted(entries)
+    assert events == [(tmp_path / "m.safetensors").stat().st_size]
+
+
 def test_resume_goes_on_where_it_stopped(interrupted):
     path = interrupted()
     seen = []
@@ -105,6 +152,14 @@ def test_another_shard_size_is_refused(interrupted):
     path = interrupted("hf", max_shard_size=50_000)
     with pytest.raises(ValueError, match="is not mixed with this one"):
         save(path, model(), max_shard_size=10_000, resume=True)
+
+
+def test_what_is_behind_the_end_of_a_partial_goes(interrupted):
+    path = interrupted()
+    with open(path.with_name(path.name + ".partial"), "ab") as file:
+        file.write(bytes(200_000))
+    save(path, model(), resume=True)
+    assert verify(path, model())
 
 
 @pytest.mark.parametrize("journal", [b"", b"{", b"[]", b"{}", b'{"identity": 3, "done": 5}', b"\xff", None])
@@ -256,6 +311,38 @@ def test_two_writers_of_one_file(tmp_path, monkeypatch):
     assert verify(out, model())
 
 
+def test_a_folder_that_is_being_written_is_not_started_again(tmp_path):
+    out, inside, go_on = tmp_path / "hf", threading.Event(), threading.Event()
+
+    def wait(done, total):
+        if done > total // 2:
+            inside.set()
+            assert go_on.wait(60)
+
+    options = {"max_shard_size": 1000}
+    first = threading.Thread(target=save, args=(out, model()), kwargs={"progress": wait, **options})
+    first.start()
+    assert inside.wait(60)
+    before = set((tmp_path / "hf.partial").iterdir())
+    try:
+        with pytest.raises(BlockingIOError, match="another process is writing"):
+            save(out, model(), overwrite=True, **options)
+        assert set((tmp_path / "hf.partial").iterdir()) == before
+    finally:
+        go_on.set()
+        first.join()
+    assert verify(out, model())
+
+
+def test_a_file_of_a_folder_removed_meanwhile(tmp_path):
+    def remove(done, total):
+        for path in (tmp_path / "hf.partial").glob("*.safetensors"):
+            path.unlink()
+
+    with pytest.raises(FileNotFoundError, match="removed meanwhile"):
+        save(tmp_path / "hf", model(), max_shard_size=1000, progress=remove)
+
+
 def test_two_last_parts_at_once(tmp_path):
     """Processes that finish the last two parts at the same time: one of them finishes the folder, neither fails."""
     recipes = {f"t{i}": fi.recipe("normal", (1000,), seed=0, name=f"t{i}") for i in range(8)}
@@ -325,6 +412,22 @@ def small_disk(tmp_path):
         pytest.skip(f"a small file system needs the right to mount: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "hf", "m.zarr"])
+def test_going_on_needs_only_the_room_that_is_not_taken_yet(small_disk, name):
+    """Stopped before the first entry of the journal, with more than half of the disk taken."""
+    options = {"max_shard_size": "5MB"} if name == "hf" else {}
+    recipes = {"w": fi.recipe("normal", (800, 1000), seed=0, name="w")}
+
+    def stop(done, total):
+        if done > 0.9 * total:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        save(small_disk / name, recipes, progress=stop, **options)
+    save(small_disk / name, recipes, resume=True, **options)
+    assert verify(small_disk / name, recipes)
 
 
 @pytest.mark.parametrize("kind", ["normal", "orthogonal"])

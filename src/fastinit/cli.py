@@ -124,7 +124,16 @@ def plan(manifest: Path, seed: int | None, dtype: str | None, quiet: bool, as_js
     parameters = sum(recipe.size for recipe in recipes.values())
     if as_json:
         tensors = [
-            {**r.to_dict(), "name": name, "theoretical_std": r.std, "bounds": list(r.bounds), "bytes": r.nbytes}
+            {
+                "name": name,
+                "shape": r.shape,
+                "dtype": r.to_dict()["dtype"],
+                "initializer": r.initializer.name,
+                "std": r.std,
+                "bounds": r.bounds,
+                "bytes": r.nbytes,
+                "recipe": r.to_dict(),
+            }
             for name, r in recipes.items()
         ]
         _print_json({"tensors": tensors, "parameters": parameters, "bytes": total})

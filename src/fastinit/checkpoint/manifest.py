@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..arrays import DTYPES, check_shape
+from ..arrays import DTYPES, check_shape, dtype_name
 from ..initializers import Initializer, axes_that_matter, check_parameter, init, known_parameters, near_match
 from ..recipe import Recipe
 from ..stream import seed_from_text
@@ -77,7 +77,7 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
 
     Seeds may be decimal strings, and infinities "inf" and "-inf", as in `Recipe.to_dict`.
     """
-    path = Path(path)
+    path, dtype = Path(path), None if dtype is None else dtype_name(dtype)
     try:
         top = tomllib.loads(path.read_bytes().decode())
     except UnicodeDecodeError as error:
@@ -90,7 +90,7 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
 class _Manifest:
     """The tables of a manifest on their way to recipes, and the mistakes found so far."""
 
-    def __init__(self, path: Path, top: dict[str, Any], seed: int | None, dtype: Any) -> None:
+    def __init__(self, path: Path, top: dict[str, Any], seed: int | None, dtype: str | None) -> None:
         self._path = path
         self._top = top | ({} if seed is None else {"seed": seed}) | ({} if dtype is None else {"dtype": dtype})
         self._mistakes: list[str] = []
