@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import fastinit as fi
-from fastinit import cli
+from fastinit import cli, terminal
 from fastinit.checkpoint import load_manifest
 
 MANIFEST = """
@@ -305,7 +305,7 @@ def test_a_bar_on_a_terminal(here):
 def test_lines_when_piped(monkeypatch, capfd):
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    report = cli._lines("x")
+    report = terminal._lines("x")
     for done in range(0, 101):
         now[0] += 0.5
         report(done * 1000, 100_000)

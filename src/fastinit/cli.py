@@ -1,28 +1,22 @@
-"""The command line: plan, write, verify, show, info. What it prints is for people, unless --json is given."""
+"""The command line: plan, write, verify, show, info."""
 
 from __future__ import annotations
 
 import dataclasses
 import errno
-import json
 import math
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from rich.bar import Bar
-from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.table import Table
-from rich.text import Text
 
 from .arrays import DTYPES
 from .checkpoint import ManifestError, load_manifest, save, verify
@@ -30,8 +24,9 @@ from .checkpoint.comparing import as_float64
 from .checkpoint.partial import InTheWay, LeftOver, beside
 from .checkpoint.reading import open_checkpoint
 from .config import config
-from .initializers import near_match, to_json
+from .initializers import near_match
 from .recipe import Recipe
+from .terminal import jsonable, print_histogram, print_json, print_table, progress_of
 from .version import __version__
 
 #: Exit codes.
@@ -39,10 +34,8 @@ DONE, MISMATCH, BAD_INPUT, DISK, INTERRUPTED = 0, 1, 2, 3, 130
 
 #: Bytes of a slice that `show` takes into memory at most, and elements that it lists in JSON.
 LARGEST_SLICE, LONGEST_LIST = 1 << 30, 100_000
-#: Rows of a table that rich lays out.
-LONGEST_TABLE = 1000
-#: Bins of its histogram, and columns of the longest bar.
-BINS, BAR = 20, 48
+#: Bins of its histogram.
+BINS = 20
 
 _existing = click.Path(exists=True, path_type=Path)
 _quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -136,13 +129,13 @@ def plan(manifest: Path, seed: int | None, dtype: str | None, quiet: bool, as_js
             }
             for name, r in recipes.items()
         ]
-        _print_json({"tensors": tensors, "parameters": parameters, "bytes": total})
+        print_json({"tensors": tensors, "parameters": parameters, "bytes": total})
     elif not quiet:
         rows = [
             (name, _shape(r.shape), r.to_dict()["dtype"], _describe(r), f"{r.std:.6g}", _bounds(r), decimal(r.nbytes))
             for name, r in recipes.items()
         ]
-        _print_table(("name", "shape", "dtype", "initializer", "std", "bounds", "bytes"), rows, right=(4, 6))
+        print_table(("name", "shape", "dtype", "initializer", "std", "bounds", "bytes"), rows, right=(4, 6))
         click.echo(f"{len(recipes)} tensors, {parameters:,} parameters, {decimal(total)} ({total:,} bytes)")
 
 
@@ -182,7 +175,7 @@ def write(
     share = _part(part)
     recipes = load_manifest(manifest, seed=seed, dtype=dtype)
     start = time.perf_counter()
-    with _progress(out.name, quiet or as_json) as progress, _kept_for_resume():
+    with progress_of(out.name, quiet or as_json) as progress, _kept_for_resume():
         save(
             out,
             next(iter(recipes.values())) if out.suffix == ".npy" and len(recipes) == 1 else recipes,
@@ -197,7 +190,7 @@ def write(
     complete = out.exists() and not beside(out, ".partial").exists()
     total, parameters = sum(r.nbytes for r in recipes.values()), sum(r.size for r in recipes.values())
     if as_json:
-        _print_json(
+        print_json(
             {
                 "output": str(out),
                 "complete": complete,
@@ -237,12 +230,12 @@ def verify_command(
     if manifest is None and (seed is not None or dtype is not None):
         raise click.UsageError("--seed and --dtype go with a MANIFEST")
     recipes = None if manifest is None else load_manifest(manifest, seed=seed, dtype=dtype)
-    with _progress(file.name, quiet or as_json) as progress:
+    with progress_of(file.name, quiet or as_json) as progress:
         found = verify(file, recipes, threads=threads, progress=progress)
     comparisons = list(found.tensors.values())
     different = [comparison for comparison in comparisons if not comparison.equal]
     if as_json:
-        _print_json({"equal": found.equal, "tensors": [dataclasses.asdict(c) for c in comparisons]})
+        print_json({"equal": found.equal, "tensors": [dataclasses.asdict(c) for c in comparisons]})
     elif not quiet:
         for comparison in different:
             click.echo(str(comparison))
@@ -285,9 +278,9 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
         values = as_float64(array, dtype)
     statistics, counts, edges = _statistics(values)
     if as_json:
-        listed = {"values": _jsonable(values.tolist())} if values.size <= LONGEST_LIST else {}
+        listed = {"values": jsonable(values.tolist())} if values.size <= LONGEST_LIST else {}
         histogram = {"counts": counts, "edges": edges}
-        _print_json(
+        print_json(
             {"name": name, "shape": shape, "dtype": dtype, **listed, "statistics": statistics, "histogram": histogram}
         )
     elif not quiet:
@@ -297,7 +290,7 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
         click.echo("  ".join(f"{key} {value:.6g}" for key, value in statistics.items()))
         if isinstance(tensor, Recipe):
             click.echo(f"by its recipe: std {tensor.std:.6g}, within {_bounds(tensor)}")
-        _print_histogram(counts, edges)
+        print_histogram(counts, edges)
 
 
 @app.command()
@@ -306,7 +299,7 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
 def info(quiet: bool, as_json: bool) -> None:
     """Version, stream version, instruction sets, threads."""
     if as_json:
-        _print_json(config())
+        print_json(config())
     elif not quiet:
         for what, value in config().items():
             click.echo(f"{what + ':':<18}{value}")
@@ -374,14 +367,6 @@ def _statistics(values: np.ndarray) -> tuple[dict[str, float], list[int], list[f
     return statistics, counts.tolist(), edges.tolist()
 
 
-def _print_histogram(counts: list[int], edges: list[float]) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 1))
-    for count, low, high in zip(counts, edges, edges[1:]):
-        bar = Bar(max(counts), 0, count, width=BAR)
-        table.add_row(Text(f"{low:.4g}", justify="right"), Text(f"{high:.4g}", justify="right"), bar, str(count))
-    _print_rich(table)
-
-
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
@@ -395,46 +380,6 @@ def _describe(recipe: Recipe) -> str:
 def _bounds(recipe: Recipe) -> str:
     low, high = recipe.bounds
     return f"[{low:.6g}, {high:.6g}]"
-
-
-def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> None:
-    if len(rows) > LONGEST_TABLE or not sys.stdout.isatty():
-        _print_plain([head, *rows], right)
-        return
-    table = Table(box=None, pad_edge=False)
-    for column, name in enumerate(head):
-        table.add_column(name, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    _print_rich(table)
-
-
-def _print_plain(rows: list[tuple[str, ...]], right: tuple[int, ...]) -> None:
-    """The same for a pipe, whose lines may be long, and for tables that rich would take seconds for."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        words = (text.rjust(n) if i in right else text.ljust(n) for i, (text, n) in enumerate(zip(row, widths)))
-        click.echo("  ".join(words).rstrip())
-
-
-def _print_rich(table: Table) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    with console.capture() as captured:  # rich itself would end the process where the reader has gone
-        console.print(table)
-    click.echo(captured.get(), nl=False)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(_jsonable(value), allow_nan=False))
-
-
-def _jsonable(value: Any) -> Any:
-    """Strict JSON: what is not finite as text."""
-    if isinstance(value, dict):
-        return {key: _jsonable(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(inner) for inner in value]
-    return to_json(value)
 
 
 @contextmanager
@@ -452,38 +397,3 @@ def _kept_for_resume() -> Iterator[None]:
             text = f"{error.strerror}; what is written so far is kept for --resume"
             raise OSError(error.errno, text, error.filename) from None
         raise
-
-
-@contextmanager
-def _progress(name: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar where someone looks at it, a line each tenth where not."""
-    if quiet:
-        yield None
-        return
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _lines(name)
-        return
-    speed = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    columns = (TextColumn("{task.description}"), BarColumn(), *speed)
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _lines(name: str) -> Callable[[int, int], None]:
-    start, before = time.perf_counter(), 0
-    told, told_at = 0, start
-
-    def report(done: int, total: int) -> None:
-        nonlocal before, told, told_at
-        before = before or done  # what was there already says nothing about the rate
-        now, tenth = time.perf_counter(), 10 * done // total if total else 10
-        if tenth > told and now - told_at >= 1:
-            told, told_at = tenth, now
-            rate = (done - before) / (now - start)
-            left = f", {(total - done) / rate:.0f} s left" if rate else ""
-            share = f"{100 * done // total} %, {decimal(done)} of {decimal(total)}"
-            click.echo(f"{name}: {share}, {decimal(int(rate))}/s{left}", err=True)
-
-    return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,9 +41,11 @@ CHUNK = 1 << 24
 def import_zarr() -> Any:
     """The library; ImportError that says what to install."""
     try:
-        import zarr
+        zarr = importlib.import_module("zarr")
     except ImportError:
-        raise ImportError(".zarr needs zarr 3: pip install 'zarr>=3'") from None
+        zarr = None
+    if zarr is None or int(zarr.__version__.partition(".")[0]) < 3:
+        raise ImportError(".zarr needs zarr 3: pip install 'zarr>=3'")
     return zarr
 
 
@@ -53,7 +56,7 @@ def save(out: Path, recipes: Mapping[str, Recipe] | Recipe, options: Options) ->
     _check(arrays)
     if os.path.lexists(out) and not out.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "a file is where the folder should be", str(out))
-    if out.is_dir() and not options.overwrite:
+    if out.is_dir() and any(out.iterdir()) and not options.overwrite:
         if options.resume and holds(out, recipes):
             remove_leftovers(out)
             return
