@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import ml_dtypes
 import numpy as np
@@ -294,6 +295,31 @@ def test_zarr_group_and_array(tmp_path, monkeypatch):
     assert np.array_equal(zarr.open_array(tmp_path / "q.zarr", mode="r")[...], recipes["q"][...])
     assert verify(tmp_path / "q.zarr", recipes["q"])
     assert {p.name for p in tmp_path.iterdir()} == {"m.zarr", "q.zarr"}
+
+
+@pytest.mark.parametrize("installed", [None, "2.18.3"])
+def test_without_zarr_it_says_what_to_install(tmp_path, monkeypatch, installed):
+    module = None if installed is None else types.SimpleNamespace(__version__=installed)
+    monkeypatch.setitem(sys.modules, "zarr", module)
+    for what in (save, verify):
+        with pytest.raises(ImportError, match=r"pip install 'zarr>=3'"):
+            what(tmp_path / "m.zarr", model()["q"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_the_system_lacks_calls(tmp_path, monkeypatch):
+    """As macOS does."""
+    monkeypatch.delattr(os, "posix_fallocate")
+    monkeypatch.delattr(os, "fdatasync")
+    save(tmp_path / "m.safetensors", model())
+    assert_holds(tmp_path / "m.safetensors", model())
+
+
+def test_thousands_of_small_tensors(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "MOST_PIECES", 100)
+    recipes = {f"t{i}": fi.recipe("normal", (3,), seed=0, name=f"t{i}") for i in range(1010)}
+    save(tmp_path / "m.safetensors", recipes)
+    assert_holds(tmp_path / "m.safetensors", recipes)
 
 
 # ---- verify --------------------------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def test_a_partial_without_a_journal_is_refused(interrupted, journal):
         save(path, model(), resume=True)
 
 
-@pytest.mark.parametrize("done", ["10000000000", "-5", '"x"', "1.5", "null"])
+@pytest.mark.parametrize("done", ["10000000000", "5", "-5", '"x"', "1.5", "null"])
 def test_a_journal_that_lies_is_not_believed(interrupted, done):
     path = interrupted()
     at = path.with_name(path.name + ".journal")

@@ -107,13 +107,17 @@ class Partial:
 
     def reserve(self, offset: int, nbytes: int) -> None:
         """Have the disk set those bytes aside."""
-        with naming(self.path):
-            os.posix_fallocate(self.fd, offset, nbytes)
+        if hasattr(os, "posix_fallocate"):
+            with naming(self.path):
+                os.posix_fallocate(self.fd, offset, nbytes)
+        else:  # macOS
+            for start in range(0, nbytes, 1 << 20):
+                self.write(bytes(min(1 << 20, nbytes - start)), offset + start)
 
     def record(self, done: int) -> None:
         """Sync, then say so: the first `done` bytes are as they should be."""
         with naming(self.path):
-            os.fdatasync(self.fd)
+            getattr(os, "fdatasync", os.fsync)(self.fd)  # macOS has the second only
         self._write_journal(done)
         self.done = done
 

@@ -23,8 +23,9 @@ from .pieces import Piece, made_together, pieces
 
 #: Bytes that one thread makes and writes at once: they stay in its cache on the way.
 PIECE = 1 << 20
-#: Bytes between two entries of the journal.
+#: Bytes between two entries of the journal, and pieces at most: each costs some memory while it waits.
 STRETCH = 1 << 28
+MOST_PIECES = 4096
 #: More threads would only wait for the file.
 MOST_WRITERS = 32
 
@@ -64,14 +65,14 @@ def write(out: Path, file: File, options: Options, advance: Advance) -> None:
     partial = Partial(out, file.identity, file.size, resume=options.resume, overwrite=options.overwrite)
     threads = min(options.threads, MOST_WRITERS)
     try:
-        advance(partial.done)
-        if partial.done == 0:
+        if partial.done < len(file.head):
             partial.write(file.head, 0)
-            advance(len(file.head))
+        start = max(partial.done, len(file.head))
+        advance(start)
         with _Recorder(partial) as recorder, ThreadPoolExecutor(threads) as pool:
             write_piece = _PieceWriter(partial, threads)
             try:
-                for stretch in _stretches(file, partial.done):
+                for stretch in _stretches(file, start):
                     if stretch.together:
                         _write_together(partial, stretch.jobs[0], options.threads, advance)
                     else:
@@ -111,7 +112,7 @@ def _stretches(file: File, done: int) -> Iterator[_Stretch]:
         together = made_together(job.recipe)
         if job.offset + job.nbytes <= done:
             continue
-        if jobs and (together or held >= STRETCH):
+        if jobs and (together or held >= STRETCH or len(jobs) >= MOST_PIECES):
             yield _Stretch(jobs, stop)
             jobs, held = [], 0
         stop = job.offset + job.nbytes
