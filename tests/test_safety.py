@@ -114,6 +114,23 @@ def test_the_journal_never_runs_ahead_of_the_disk(tmp_path, monkeypatch):
     assert events == [(tmp_path / "m.safetensors").stat().st_size]
 
 
+def test_a_partial_that_already_has_its_name_too(tmp_path):
+    """Killed between the link and the unlink: the next write must not begin in the finished file."""
+    out = tmp_path / "m.safetensors"
+    save(out, model())
+    before = out.read_bytes()
+    os.link(out, tmp_path / "m.safetensors.partial")
+
+    def stop(done, total):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        save(out, model(seed=1), overwrite=True, progress=stop)
+    assert out.read_bytes() == before
+    save(out, model(seed=1), overwrite=True, resume=True)
+    assert verify(out, model(seed=1))
+
+
 def test_resume_goes_on_where_it_stopped(interrupted):
     path = interrupted()
     seen = []
