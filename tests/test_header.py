@@ -128,6 +128,9 @@ def test_no_memory_is_taken_for_what_a_header_says(tmp_path):
     os.truncate(path, 1 << 33)
     with pytest.raises(HeaderError, match="length"):
         read_header(path)
+    path.write_bytes((LONGEST - 1).to_bytes(8, "little") + b"{}")
+    with pytest.raises(HeaderError, match="length"):
+        read_header(path)
     assert tracemalloc.get_traced_memory()[1] < 4 << 20
     tracemalloc.stop()
     assert LONGEST == 100_000_000
