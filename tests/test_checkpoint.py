@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 import fastinit as fi
 from conftest import DTYPES, bits
-from fastinit.checkpoint import layout, save, verify, writing
+from fastinit.checkpoint import comparing, layout, save, verify, writing
 from fastinit.checkpoint.pieces import pieces, rows_of_piece
 
 
@@ -325,7 +325,9 @@ def test_thousands_of_small_tensors(tmp_path, monkeypatch):
 # ---- verify --------------------------------------------------------------------------------------------------
 
 
-def test_verify_tells_the_first_difference_and_how_far_it_has_moved(tmp_path):
+@pytest.mark.parametrize("piece", [64, 1 << 20])
+def test_verify_tells_the_first_difference_and_how_far_it_has_moved(tmp_path, monkeypatch, piece):
+    monkeypatch.setattr(comparing, "PIECE", piece)
     recipes = {
         "w": fi.recipe("normal", (50, 60), std=0.5, seed=0, name="w"),
         "b": fi.recipe("zeros", (7,), seed=0, name="b"),

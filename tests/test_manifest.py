@@ -219,6 +219,8 @@ def test_rules_take_names_shapes_and_dtypes_from_a_file(load, header):
         + header
         + """
         rules = [
+            {match = "id", init = "ones"},
+            {match = "IDS", init = "ones"},
             {match = "ids", skip = true},
             {match = "b.*", init = "lecun_normal", seed = 8, dtype = "float64"},
             {match = "*.weight", init = "he_uniform"},
