@@ -57,7 +57,7 @@ def piece(request, monkeypatch):
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_a_file_is_read_back_by_safetensors(tmp_path, piece, threads):
     path, recipes = tmp_path / "m.safetensors", model()
-    assert save(path, recipes, threads=threads) is None
+    assert save(path, recipes, threads=threads) is True
     assert_holds(path, recipes)
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
@@ -183,7 +183,8 @@ def test_parts_need_no_coordination(tmp_path, order):
     save(tmp_path / "whole", recipes, max_shard_size=800)
     for i in order:
         assert not (tmp_path / "hf").exists()
-        save(tmp_path / "hf", recipes, max_shard_size=800, part=(i, 3))
+        complete = save(tmp_path / "hf", recipes, max_shard_size=800, part=(i, 3))
+        assert complete == (i == order[-1])
     contents = [{p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("whole", "hf")]
     assert contents[0] == contents[1]
     assert not list(tmp_path.glob("*.partial"))
@@ -322,6 +323,21 @@ def test_thousands_of_small_tensors(tmp_path, monkeypatch):
     assert_holds(tmp_path / "m.safetensors", recipes)
 
 
+@pytest.mark.parametrize("chunks", [(50, 60), (50, 1), (1, 60), (7, 11), (100, 100)])
+@pytest.mark.parametrize("at", [(0, 0), (3, 59), (49, 1), None])
+def test_verify_of_zarr_in_any_chunks(tmp_path, chunks, at):
+    recipe = fi.recipe("normal", (50, 60), seed=0, name="w")
+    values = recipe[...]
+    if at:
+        values[at] += 1
+        values[49, 59] += 2
+    array = zarr.create_array(tmp_path / "w.zarr", shape=(50, 60), chunks=chunks, dtype="float32")
+    array[...] = values
+    found = verify(tmp_path / "w.zarr", recipe).tensors["w"]
+    assert found.first == at
+    assert found.unchanged == (1 if at is None else 2998 / 3000)
+
+
 # ---- verify --------------------------------------------------------------------------------------------------
 
 
@@ -418,6 +434,8 @@ BAD = [
     (("x.zarr", {"a": r, "a/b": r}), {}, ValueError, "lies in another tensor"),
     (("x.zarr", {"a//b": r}), {}, ValueError, "no name of a zarr array"),
     (("x.zarr", {"zarr.json": r}), {}, ValueError, "no name of a zarr array"),
+    (("x.zarr", {"a": r}), {"max_shard_size": "5GB"}, ValueError, "not .zarr"),
+    (("..", {"a": r}), {"max_shard_size": "5GB"}, ValueError, "names no file"),
     (("", {"a": r}), {"max_shard_size": "5GB"}, ValueError, "names no file"),
     (("no/x.safetensors", {"a": r}), {}, FileNotFoundError, "no/x.safetensors"),
 ]

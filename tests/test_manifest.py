@@ -238,7 +238,11 @@ def test_rules_take_names_shapes_and_dtypes_from_a_file(load, header):
 
 
 def test_a_dtype_at_the_top_stands_over_the_files(load, header):
-    text = 'seed = 4\ndtype = "bfloat16"\n' + header + 'rules = [{match = "*", init = "normal"}]'
+    text = (
+        'seed = 4\ndtype = "bfloat16"\n'
+        + header
+        + 'rules = [{match = "ids", skip = true}, {match = "*", init = "normal"}]'
+    )
     assert {recipe.to_dict()["dtype"] for recipe in load(text).values()} == {"bfloat16"}
 
 
@@ -263,6 +267,8 @@ def test_tensors_without_a_rule_are_listed(load, header):
         ('init = "normal", skip = 1', "skip must be true or false"),
         ('skip = true, init = "normal"', "unknown key 'init'"),
         ("", "init is missing"),
+        ('init = "normla", sid = 3', "unknown key 'sid'; did you mean"),
+        ("sdt = 3", "unknown key 'sdt'; did you mean 'std'?"),
     ],
 )
 def test_mistakes_of_rules(load, header, rule, words):
@@ -286,8 +292,8 @@ def test_rules_that_need_no_axes(load, header, rule):
 
 
 def test_a_dtype_that_cannot_be_made_needs_a_rule(load, header):
-    found = mistakes(load, "seed = 0\n" + header + 'rules = [{match = "*", init = "normal"}]')
-    assert found == ["[[rules]] 1 ('*'): tensor 'ids' has dtype I64: give the rule a dtype, or skip = true"]
+    found = mistakes(load, "seed = 0\ndtype = 'float64'\n" + header + 'rules = [{match = "*", init = "normal"}]')
+    assert found == ["[[rules]] 1 ('*'): ids: it has dtype I64: give the rule a dtype, or skip = true"]
 
 
 def test_shapes_from_a_folder(load, tmp_path):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import math
-import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +19,12 @@ from rich.filesize import decimal
 from .arrays import DTYPES
 from .checkpoint import ManifestError, load_manifest, save, verify
 from .checkpoint.comparing import as_float64
-from .checkpoint.partial import InTheWay, LeftOver, beside
+from .checkpoint.partial import InTheWay, LeftOver
 from .checkpoint.reading import open_checkpoint
 from .config import config
 from .initializers import near_match
 from .recipe import Recipe
-from .terminal import jsonable, print_histogram, print_json, print_table, progress_of
+from .terminal import cut_short, jsonable, print_histogram, print_json, print_table, progress_of
 from .version import __version__
 
 #: Exit codes.
@@ -83,19 +81,7 @@ def _complain(text: str) -> None:
     click.echo(f"fastinit: {text}", err=True)
 
 
-class _Commands(click.Group):
-    """A group whose output may be cut off, as by `fastinit plan m.toml | head`: click's 1 would be a mismatch."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return DONE
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def app() -> None:
     """Initial weights of whole models: from a page of TOML to files, with the same bits everywhere.
@@ -115,28 +101,37 @@ def plan(manifest: Path, seed: int | None, dtype: str | None, quiet: bool, as_js
     recipes = load_manifest(manifest, seed=seed, dtype=dtype)
     total = sum(recipe.nbytes for recipe in recipes.values())
     parameters = sum(recipe.size for recipe in recipes.values())
-    if as_json:
-        tensors = [
-            {
-                "name": name,
-                "shape": r.shape,
-                "dtype": r.to_dict()["dtype"],
-                "initializer": r.initializer.name,
-                "std": r.std,
-                "bounds": r.bounds,
-                "bytes": r.nbytes,
-                "recipe": r.to_dict(),
-            }
-            for name, r in recipes.items()
-        ]
-        print_json({"tensors": tensors, "parameters": parameters, "bytes": total})
-    elif not quiet:
-        rows = [
-            (name, _shape(r.shape), r.to_dict()["dtype"], _describe(r), f"{r.std:.6g}", _bounds(r), decimal(r.nbytes))
-            for name, r in recipes.items()
-        ]
-        print_table(("name", "shape", "dtype", "initializer", "std", "bounds", "bytes"), rows, right=(4, 6))
-        click.echo(f"{len(recipes)} tensors, {parameters:,} parameters, {decimal(total)} ({total:,} bytes)")
+    with cut_short():
+        if as_json:
+            tensors = [
+                {
+                    "name": name,
+                    "shape": r.shape,
+                    "dtype": r.to_dict()["dtype"],
+                    "initializer": r.initializer.name,
+                    "std": r.std,
+                    "bounds": r.bounds,
+                    "bytes": r.nbytes,
+                    "recipe": r.to_dict(),
+                }
+                for name, r in recipes.items()
+            ]
+            print_json({"tensors": tensors, "parameters": parameters, "bytes": total})
+        elif not quiet:
+            rows = [
+                (
+                    name,
+                    _shape(r.shape),
+                    r.to_dict()["dtype"],
+                    _describe(r),
+                    f"{r.std:.6g}",
+                    _bounds(r),
+                    decimal(r.nbytes),
+                )
+                for name, r in recipes.items()
+            ]
+            print_table(("name", "shape", "dtype", "initializer", "std", "bounds", "bytes"), rows, right=(4, 6))
+            click.echo(f"{len(recipes)} tensors, {parameters:,} parameters, {decimal(total)} ({total:,} bytes)")
 
 
 @app.command()
@@ -176,10 +171,10 @@ def write(
     recipes = load_manifest(manifest, seed=seed, dtype=dtype)
     start = time.perf_counter()
     with progress_of(out.name, quiet or as_json) as progress, _kept_for_resume():
-        save(
+        complete = save(
             out,
             next(iter(recipes.values())) if out.suffix == ".npy" and len(recipes) == 1 else recipes,
-            max_shard_size=int(max_shard_size) if max_shard_size and max_shard_size.isdecimal() else max_shard_size,
+            max_shard_size=max_shard_size,
             part=share,
             threads=threads,
             progress=progress,
@@ -187,23 +182,25 @@ def write(
             overwrite=force,
         )
     seconds = time.perf_counter() - start
-    complete = out.exists() and not beside(out, ".partial").exists()
     total, parameters = sum(r.nbytes for r in recipes.values()), sum(r.size for r in recipes.values())
-    if as_json:
-        print_json(
-            {
-                "output": str(out),
-                "complete": complete,
-                "tensors": len(recipes),
-                "parameters": parameters,
-                "bytes": total,
-                "seconds": seconds,
-            }
-        )
-    elif not quiet and complete:
-        click.echo(f"{out}: {len(recipes)} tensors, {parameters:,} parameters, {decimal(total)}, in {seconds:.1f} s")
-    elif not quiet:
-        click.echo(f"{out}.partial: part {part} is written; whichever part is the last makes it {out}")
+    with cut_short():
+        if as_json:
+            print_json(
+                {
+                    "output": str(out),
+                    "complete": complete,
+                    "tensors": len(recipes),
+                    "parameters": parameters,
+                    "bytes": total,
+                    "seconds": seconds,
+                }
+            )
+        elif not quiet and complete:
+            click.echo(
+                f"{out}: {len(recipes)} tensors, {parameters:,} parameters, {decimal(total)}, in {seconds:.1f} s"
+            )
+        elif not quiet:
+            click.echo(f"{out}: part {part} is done; it is complete when the others are")
 
 
 @app.command("verify")
@@ -227,6 +224,8 @@ def verify_command(
 
     Of trained weights it says how far they have moved.
     """
+    if file.suffix == ".toml":
+        raise click.UsageError(f"{file} is a manifest: verify FILE [MANIFEST]")
     if manifest is None and (seed is not None or dtype is not None):
         raise click.UsageError("--seed and --dtype go with a MANIFEST")
     recipes = None if manifest is None else load_manifest(manifest, seed=seed, dtype=dtype)
@@ -234,13 +233,16 @@ def verify_command(
         found = verify(file, recipes, threads=threads, progress=progress)
     comparisons = list(found.tensors.values())
     different = [comparison for comparison in comparisons if not comparison.equal]
-    if as_json:
-        print_json({"equal": found.equal, "tensors": [dataclasses.asdict(c) for c in comparisons]})
-    elif not quiet:
-        for comparison in different:
-            click.echo(str(comparison))
-        equal = len(comparisons) - len(different)
-        click.echo(f"{file}: {equal} of {len(comparisons)} tensors are equal" + ("" if different else ", to the bit"))
+    with cut_short():
+        if as_json:
+            print_json({"equal": found.equal, "tensors": [dataclasses.asdict(c) for c in comparisons]})
+        elif not quiet:
+            for comparison in different:
+                click.echo(str(comparison))
+            equal = len(comparisons) - len(different)
+            click.echo(
+                f"{file}: {equal} of {len(comparisons)} tensors are equal" + ("" if different else ", to the bit")
+            )
     return DONE if found.equal else MISMATCH
 
 
@@ -277,20 +279,28 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
     with np.errstate(invalid="ignore"):  # signalling NaNs
         values = as_float64(array, dtype)
     statistics, counts, edges = _statistics(values)
-    if as_json:
-        listed = {"values": jsonable(values.tolist())} if values.size <= LONGEST_LIST else {}
-        histogram = {"counts": counts, "edges": edges}
-        print_json(
-            {"name": name, "shape": shape, "dtype": dtype, **listed, "statistics": statistics, "histogram": histogram}
-        )
-    elif not quiet:
-        click.echo(f"{name}: shape {_shape(shape) or '()'} of {_shape(tensor.shape) or '()'}, {dtype}")
-        with np.printoptions(threshold=64, edgeitems=4, linewidth=100, precision=6):
-            click.echo(str(values))
-        click.echo("  ".join(f"{key} {value:.6g}" for key, value in statistics.items()))
-        if isinstance(tensor, Recipe):
-            click.echo(f"by its recipe: std {tensor.std:.6g}, within {_bounds(tensor)}")
-        print_histogram(counts, edges)
+    with cut_short():
+        if as_json:
+            listed = {"values": jsonable(values.tolist())} if values.size <= LONGEST_LIST else {}
+            histogram = {"counts": counts, "edges": edges}
+            print_json(
+                {
+                    "name": name,
+                    "shape": shape,
+                    "dtype": dtype,
+                    **listed,
+                    "statistics": statistics,
+                    "histogram": histogram,
+                }
+            )
+        elif not quiet:
+            click.echo(f"{name}: shape {_shape(shape) or '()'} of {_shape(tensor.shape) or '()'}, {dtype}")
+            with np.printoptions(threshold=64, edgeitems=4, linewidth=100, precision=6):
+                click.echo(str(values))
+            click.echo("  ".join(f"{key} {value:.6g}" for key, value in statistics.items()))
+            if isinstance(tensor, Recipe):
+                click.echo(f"by its recipe: std {tensor.std:.6g}, within {_bounds(tensor)}")
+            print_histogram(counts, edges)
 
 
 @app.command()
@@ -298,11 +308,12 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
 @_json
 def info(quiet: bool, as_json: bool) -> None:
     """Version, stream version, instruction sets, threads."""
-    if as_json:
-        print_json(config())
-    elif not quiet:
-        for what, value in config().items():
-            click.echo(f"{what + ':':<18}{value}")
+    with cut_short():
+        if as_json:
+            print_json(config())
+        elif not quiet:
+            for what, value in config().items():
+                click.echo(f"{what + ':':<18}{value}")
 
 
 # ---- arguments -----------------------------------------------------------------------------------------------

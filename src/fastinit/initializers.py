@@ -230,6 +230,11 @@ def known_parameters(name: Any) -> tuple[str, Mapping[str, Any]]:
     return canonical, _PARAMETERS[canonical]
 
 
+def every_parameter() -> set[str]:
+    """The names of all parameters of all initializers."""
+    return {key for defaults in _PARAMETERS.values() for key in defaults}
+
+
 def check_parameter(key: str, value: Any) -> Any:
     """One parameter in its canonical type; TypeError or ValueError for what it cannot be."""
     if key in _AXES:

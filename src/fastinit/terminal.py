@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -21,8 +23,22 @@ from .initializers import to_json
 
 #: Rows of a table that rich lays out.
 LONGEST_TABLE = 1000
+#: Columns of a terminal below which its cells would be broken.
+NARROW = 100
 #: Columns of the longest bar of a histogram.
 BAR = 48
+
+
+@contextmanager
+def cut_short() -> Iterator[None]:
+    """What is printed may be cut short by its reader, as by `fastinit plan m.toml | head`."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def print_histogram(counts: list[int], edges: list[float]) -> None:
@@ -34,7 +50,7 @@ def print_histogram(counts: list[int], edges: list[float]) -> None:
 
 
 def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> None:
-    if len(rows) > LONGEST_TABLE or not sys.stdout.isatty():
+    if len(rows) > LONGEST_TABLE or not sys.stdout.isatty() or shutil.get_terminal_size().columns < NARROW:
         _print_plain([head, *rows], right)
         return
     table = Table(box=None, pad_edge=False)
@@ -103,6 +119,7 @@ def _lines(name: str) -> Callable[[int, int], None]:
             rate = (done - before) / (now - start)
             left = f", {(total - done) / rate:.0f} s left" if rate else ""
             share = f"{100 * done // total} %, {decimal(done)} of {decimal(total)}"
-            click.echo(f"{name}: {share}, {decimal(int(rate))}/s{left}", err=True)
+            with suppress(BrokenPipeError):  # no reason to stop
+                click.echo(f"{name}: {share}, {decimal(int(rate))}/s{left}", err=True)
 
     return report

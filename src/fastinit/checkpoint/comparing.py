@@ -14,7 +14,7 @@ import numpy as np
 from ..progress import Report, advancing, check_report
 from ..recipe import Recipe
 from ..threads import resolve_threads
-from .pieces import Piece, batches, made_together, pieces
+from .pieces import Piece, batches, boxes, made_together, pieces
 from .reading import Checkpoint, Stored, open_checkpoint
 
 #: Bytes that are made and compared at once by one thread.
@@ -146,10 +146,10 @@ def verify(
     return Verification(comparisons | {name: Comparison(name, False, "not in the recipes") for name in others})
 
 
-def holds(path: Path, recipes: Mapping[str, Recipe] | Recipe) -> bool:
+def holds(path: Path, recipes: Mapping[str, Recipe] | Recipe, threads: int, progress: Report) -> bool:
     """Whether what is at `path`, if it can be read at all, is what the recipes make."""
     try:
-        return verify(path, recipes).equal
+        return verify(path, recipes, threads=threads, progress=progress).equal
     except (OSError, ValueError):
         return False
 
@@ -184,29 +184,36 @@ def _compare(
     name: str, stored: Any, recipe: Recipe, pool: ThreadPoolExecutor, threads: int, advance: Callable[[int], None]
 ) -> Comparison:
     together = made_together(recipe)
-    largest = recipe.size if together else PIECE // recipe.dtype.itemsize
+    if together:
+        parts = pieces(recipe.shape, recipe.size)
+    elif hasattr(stored, "chunks"):  # zarr reads and unpacks a chunk as a whole
+        parts = boxes(recipe.shape, getattr(stored, "shards", None) or stored.chunks)
+    else:
+        parts = pieces(recipe.shape, PIECE // recipe.dtype.itemsize)
 
-    def compare(piece: Piece) -> tuple[int, tuple[Any, ...] | None, float]:
+    def compare(piece: Piece) -> tuple[int, tuple[tuple[int, ...], float, float] | None, float]:
         return _differences(stored, recipe, piece, threads if together else 1)
 
-    changed, first, change = 0, None, 0.0
-    for batch in batches(pieces(recipe.shape, largest), PIECES_AT_ONCE):
-        for found_changed, found, found_change in pool.map(compare, batch):
-            changed += found_changed
-            first = first or found
-            change = float(np.maximum(change, found_change))  # NaN stays
+    changed, change = 0, 0.0
+    first: tuple[tuple[int, ...], float, float] | None = None
+    for batch in batches(parts, PIECES_AT_ONCE):
+        for differing, earliest, largest in pool.map(compare, batch):
+            changed += differing
+            if earliest is not None and (first is None or earliest[0] < first[0]):
+                first = earliest
+            change = float(np.maximum(change, largest))  # NaN stays
         advance(sum(piece.size for piece in batch) * recipe.dtype.itemsize)
     unchanged = (recipe.size - changed) / recipe.size if recipe.size else 1.0
     if first is None:
         return Comparison(name, True, largest_change=0.0, unchanged=unchanged)
-    index = tuple(int(i) for i in np.unravel_index(first[0], recipe.shape))
-    return Comparison(name, False, "", index, first[1], first[2], change, unchanged)
+    index, expected, found = first
+    return Comparison(name, False, "", index, expected, found, change, unchanged)
 
 
 def _differences(
     stored: Any, recipe: Recipe, piece: Piece, threads: int
-) -> tuple[int, tuple[int, float, float] | None, float]:
-    """How many elements of the piece differ, the flat index and both values of the first, the largest change."""
+) -> tuple[int, tuple[tuple[int, ...], float, float] | None, float]:
+    """How many elements of the piece differ, index and both values of the first, the largest change."""
     part = recipe.part(piece.at)
     made = np.empty(part.shape, part.dtype)
     part.fill(made, threads=threads)
@@ -218,7 +225,10 @@ def _differences(
     with np.errstate(invalid="ignore"):  # signalling NaNs, infinity less infinity
         old, new = (as_float64(a).ravel() for a in (made, held))
         change = float(np.max(np.abs(new[at] - old[at])))
-    return len(at), (piece.first + int(at[0]), float(old[at[0]]), float(new[at[0]])), change
+    inside = iter(np.unravel_index(at[0], part.shape))
+    corner = (*piece.at, *(slice(0, n) for n in recipe.shape[len(piece.at) :]))
+    index = tuple(start.start + int(next(inside)) if isinstance(start, slice) else start for start in corner)
+    return len(at), (index, float(old[at[0]]), float(new[at[0]])), change
 
 
 def bits(array: np.ndarray) -> np.ndarray:

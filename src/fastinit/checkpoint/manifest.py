@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..arrays import DTYPES, check_shape, dtype_name
-from ..initializers import Initializer, axes_that_matter, check_parameter, init, known_parameters, near_match
+from ..initializers import (
+    Initializer,
+    axes_that_matter,
+    check_parameter,
+    every_parameter,
+    init,
+    known_parameters,
+    near_match,
+)
 from ..recipe import Recipe
 from ..stream import seed_from_text
 from .header import check_tensor_name
@@ -72,8 +80,9 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
         Names, shapes and dtypes come from the header of that file, or of a folder or index in Hugging Face's layout;
         a path is relative to the manifest. Each tensor follows the first rule whose glob `match` fits its name:
         `init` with its parameters, `seed` and `dtype`, or ``skip = true``, which leaves the tensor out. The dtype is
-        that of the rule, else that at the top of the manifest, else the file's. Rules that scale by a fan must say
-        `in_axis` and `out_axis`, here or at the top: a torch weight read with the default axes would get the wrong fan.
+        that of the rule, else that at the top of the manifest, else the file's; integers need one of the rule's.
+        Rules that scale by a fan must say `in_axis` and `out_axis`, here or at the top: a torch weight read with the
+        default axes would get the wrong fan.
 
     Seeds may be decimal strings, and infinities "inf" and "-inf", as in `Recipe.to_dict`.
     """
@@ -143,7 +152,7 @@ class _Manifest:
             self._note("at the top", f"shapes_from must be the path of a file, not {source!r}")
             return
         try:
-            tensors = open_checkpoint(self._path.parent / source).tensors
+            tensors = open_checkpoint(self._path.parent / Path(source).expanduser()).tensors
         except (OSError, ValueError, ImportError) as error:
             self._note("at the top", f"shapes_from: {error}")
             return
@@ -153,10 +162,11 @@ class _Manifest:
                 self._note("[[rules]]", f"no rule matches tensor {name!r} of shape {list(stored.shape)}")
             elif not rule.skip and rule.initializer is not None:
                 dtype = rule.dtype or self._dtype or stored.dtype
-                if dtype not in DTYPES:
-                    self._note(rule.where, f"tensor {name!r} has dtype {dtype}: give the rule a dtype, or skip = true")
+                where = f"{rule.where}: {name}"
+                if stored.dtype not in DTYPES and rule.dtype is None:  # a buffer of integers, say
+                    self._note(where, f"it has dtype {stored.dtype}: give the rule a dtype, or skip = true")
                 else:
-                    self._add(rule.where, name, rule.initializer, stored.shape, dtype, rule.seed)
+                    self._add(where, name, rule.initializer, stored.shape, dtype, rule.seed)
 
     def _rule(self, number: int, table: dict[str, Any]) -> _Rule:
         match = table.get("match")
@@ -188,7 +198,7 @@ class _Manifest:
             self._note(where, f"tensor {name!r} is there already, by {self._table_of[name]}")
             return False
         recipe = self._try(
-            f"{where}: {name}" if where.startswith("[[rules") else where,
+            where,
             lambda: Recipe(initializer, shape, dtype=dtype, seed=0 if seed is None else seed, name=name),
         )
         if recipe is None:
@@ -207,9 +217,9 @@ class _Manifest:
     def _initializer(self, where: str, table: dict[str, Any], own: tuple[str, ...]) -> Initializer | None:
         if "init" not in table:
             self._note(where, "init is missing")
-            return None
-        known = self._try(where, lambda: known_parameters(table["init"]))
+        known = self._try(where, lambda: known_parameters(table["init"])) if "init" in table else None
         if known is None:
+            self._check_keys(where, table, (*own, *every_parameter()))
             return None
         name, defaults = known
         before = len(self._mistakes)

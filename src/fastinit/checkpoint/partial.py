@@ -243,13 +243,21 @@ def _replaced(out: Path) -> Path:
     return out.with_name(f".{out.name}.replaced")
 
 
-def remove_leftovers(out: Path) -> None:
-    """What a call that was killed after its last rename has left beside `out`."""
-    for ending in (".journal", ".journal.new"):
-        beside(out, ending).unlink(missing_ok=True)
-    if beside(out, ".partial").is_file():
-        beside(out, ".partial").unlink()
+def remove_replaced(out: Path) -> None:
+    """The folder that was at `out`, where a call was killed while it removed it."""
     shutil.rmtree(_replaced(out), ignore_errors=True)
+
+
+def remove_leftovers(out: Path, identity: str) -> None:
+    """What a call that was killed after its last rename has left beside `out`; not what is to become another file."""
+    partial, journal = beside(out, ".partial"), beside(out, ".journal")
+    if partial.exists() and partial.samefile(out):
+        partial.unlink()
+    if (read_journal(journal) or {}).get("identity") == identity:
+        journal.unlink()
+        if partial.is_file():
+            partial.unlink()
+    remove_replaced(out)
 
 
 def sync_folder(folder: Path) -> None:
@@ -267,7 +275,7 @@ def foreign(path: Path) -> ValueError:
     """What `save` says of a partial file or folder that is to become something else."""
     return ValueError(
         f"{path} is of another manifest, seed, dtype or layout, and is not mixed with this one: "
-        "overwrite it without resuming, or remove it"
+        "remove it, or overwrite it without resuming (parts cannot)"
     )
 
 

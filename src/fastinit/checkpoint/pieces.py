@@ -52,6 +52,16 @@ def pieces(shape: tuple[int, ...], largest: int) -> Iterator[Piece]:
             first += (high - low) * inner
 
 
+def boxes(shape: tuple[int, ...], lengths: tuple[int, ...]) -> Iterator[Piece]:
+    """Boxes of those lengths that cover a tensor; `first` is not set, since they are not contiguous."""
+    if math.prod(shape) == 0:
+        return
+    starts = (range(0, n, length) for n, length in zip(shape, lengths))
+    for corner in itertools.product(*starts):
+        at = tuple(slice(low, min(low + length, n)) for low, length, n in zip(corner, lengths, shape))
+        yield Piece(at, -1, math.prod(along.stop - along.start for along in at))
+
+
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of at most `size` of the items."""
     rest = iter(items)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import functools
+import importlib
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -58,8 +60,11 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if path.suffix == ".zarr":
         return _zarr(path)
     if path.is_dir():
-        index = path / INDEX
-        return _index(index) if index.exists() else _safetensors(path / SINGLE)
+        if (path / INDEX).exists():
+            return _index(path / INDEX)
+        if not (path / SINGLE).exists():
+            raise HeaderError(f"{path}: neither {SINGLE} nor {INDEX} is in it")
+        return _safetensors(path / SINGLE)
     if path.suffix == ".json":
         return _index(path)
     if path.suffix == ".npy":
@@ -145,7 +150,10 @@ def _index(path: Path) -> Checkpoint:
 def _npy(path: Path) -> Checkpoint:
     with open(path, "rb") as file, _reading(path, "no .npy"):
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, fortran, dtype = readers[np.lib.format.read_magic(file)](file)
+        version = np.lib.format.read_magic(file)
+        if version not in readers:
+            raise HeaderError(f"its version, {version}, is not read")
+        shape, fortran, dtype = readers[version](file)
         check_shape(shape)
         start, nbytes = file.tell(), math.prod(shape) * dtype.itemsize
         if dtype.hasobject or os.fstat(file.fileno()).st_size < start + nbytes:
@@ -158,9 +166,18 @@ def _npy(path: Path) -> Checkpoint:
     return Checkpoint({path.stem: Stored(_name(dtype), shape, array)}, dict)
 
 
-def _zarr(path: Path) -> Checkpoint:
-    from .zarr_store import import_zarr
+def import_zarr() -> Any:
+    """The library; ImportError that says what to install."""
+    try:
+        zarr = importlib.import_module("zarr")
+    except ImportError:
+        zarr = None
+    if zarr is None or int(zarr.__version__.partition(".")[0]) < 3:
+        raise ImportError(".zarr needs zarr 3: pip install 'zarr>=3'")
+    return zarr
 
+
+def _zarr(path: Path) -> Checkpoint:
     zarr = import_zarr()
     if not path.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(path))
@@ -169,7 +186,7 @@ def _zarr(path: Path) -> Checkpoint:
         alone = isinstance(node, zarr.Array)
         arrays = {path.stem: node} if alone else dict(sorted(_arrays_of(node)))
         tensors = {
-            check_tensor_name(name): Stored(_name(array.dtype), array.shape, lambda array=array: array)  # type: ignore[misc]
+            check_tensor_name(name): Stored(_name(array.dtype), array.shape, functools.partial(_same, array))
             for name, array in arrays.items()
         }
 
@@ -178,6 +195,10 @@ def _zarr(path: Path) -> Checkpoint:
             return _recipes({name: array.attrs[RECIPES] for name, array in arrays.items() if RECIPES in array.attrs})
 
     return Checkpoint(tensors, recipes)
+
+
+def _same(array: Any) -> Any:
+    return array
 
 
 def _arrays_of(group: Any) -> Any:

@@ -24,7 +24,7 @@ def save(
     progress: Report = None,
     resume: bool = False,
     overwrite: bool = False,
-) -> None:
+) -> bool:
     """Write tensors to disk, piece by piece: never the whole of one in memory.
 
     Parameters
@@ -39,7 +39,8 @@ def save(
         Bytes of tensors in a file at most, unless one tensor alone is larger: an integer, "5GB" or "512MiB".
     part : (int, int), optional
         ``(i, n)``: this process, number ``0 <= i < n``, writes every n-th of the folder's files. The others need not
-        be heard of: who finds that all files are there finishes the folder. Files that are complete stay as they are.
+        be heard of: who finds that all files are there finishes the folder. Files that are complete stay as they are;
+        a part that was killed needs `resume`.
     threads : int, optional
         At most this many threads. The bytes do not depend on it.
     progress : bool or callable, optional
@@ -49,6 +50,11 @@ def save(
     overwrite : bool
         Replace what is at `path`, at the end and at once. Other files of a model's folder stay; a ``.zarr`` is
         replaced as a whole. Without `resume`, what an interrupted call has left is started again.
+
+    Returns
+    -------
+    bool
+        Whether `path` is complete: not, while other parts are still to come.
 
     Raises
     ------
@@ -79,21 +85,23 @@ def save(
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> table = fi.recipe("normal", (1000, 64), std=0.02, seed=0, name="emb")
     >>> fi.checkpoint.save(folder / "model.safetensors", {"emb": table})
+    True
     >>> bool(fi.checkpoint.verify(folder / "model.safetensors"))
     True
     """
     out = Path(path)
     if out.is_symlink():
-        out = out.resolve()
-    if not out.name:
-        raise ValueError(f"{path!r} names no file")
+        out = Path(os.path.realpath(out))
+    if out.name in ("", ".."):
+        raise ValueError(f"'{path}' names no file")
     check_report(progress)
     options = Options(resolve_threads(threads), progress, bool(resume), bool(overwrite))
     tensors = _checked_tensors(recipes)
     share, shares = _checked_part(part)
     if max_shard_size is not None:
-        folder.save(out, layout.shards(tensors, layout.parse_size(max_shard_size)), share, shares, options)
-        return
+        if out.suffix in (".npy", ".zarr"):
+            raise ValueError(f"{out}: max_shard_size makes a folder of .safetensors files, not {out.suffix}")
+        return folder.save(out, layout.shards(tensors, layout.parse_size(max_shard_size)), share, shares, options)
     if shares > 1:
         raise ValueError("part= shares out whole files: give a max_shard_size too")
     if out.suffix == ".zarr":
@@ -106,6 +114,7 @@ def save(
         raise ValueError(
             f"{out}: the ending says what to write: .safetensors, .npy or .zarr, or a folder with max_shard_size"
         )
+    return True
 
 
 def _checked_tensors(recipes: Mapping[str, Recipe] | Recipe) -> dict[str, Recipe]:

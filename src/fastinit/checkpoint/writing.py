@@ -45,10 +45,12 @@ def save(out: Path, file: File, options: Options) -> None:
     """Write one file, unless something is in its way."""
     if out.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder is where the file should be", str(out))
+    recipes = {tensor.name: tensor.recipe for tensor in file.tensors}
+    complete = options.resume and out.exists() and has_head(out, file)
+    if complete and holds(out, recipes, options.threads, options.progress):
+        remove_leftovers(out, file.identity)  # the last call was killed after its rename
+        return
     if os.path.lexists(out) and not options.overwrite:
-        if options.resume and has_head(out, file) and holds(out, {t.name: t.recipe for t in file.tensors}):
-            remove_leftovers(out)  # the last call was killed after its rename
-            return
         raise InTheWay(out)
     with advancing(options.progress, file.size, out.name, "B") as advance:
         write(out, file, options, advance)

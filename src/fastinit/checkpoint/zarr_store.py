@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,21 +31,11 @@ from .partial import (
     write_journal,
 )
 from .pieces import Piece, made_together, pieces, rows_of_piece
+from .reading import import_zarr
 from .writing import STRETCH, Options
 
 #: Bytes of a chunk at most. Random numbers do not compress, so chunks are stored as they are.
 CHUNK = 1 << 24
-
-
-def import_zarr() -> Any:
-    """The library; ImportError that says what to install."""
-    try:
-        zarr = importlib.import_module("zarr")
-    except ImportError:
-        zarr = None
-    if zarr is None or int(zarr.__version__.partition(".")[0]) < 3:
-        raise ImportError(".zarr needs zarr 3: pip install 'zarr>=3'")
-    return zarr
 
 
 def save(out: Path, recipes: Mapping[str, Recipe] | Recipe, options: Options) -> None:
@@ -56,11 +45,14 @@ def save(out: Path, recipes: Mapping[str, Recipe] | Recipe, options: Options) ->
     _check(arrays)
     if os.path.lexists(out) and not out.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "a file is where the folder should be", str(out))
-    if out.is_dir() and any(out.iterdir()) and not options.overwrite:
-        if options.resume and holds(out, recipes):
-            remove_leftovers(out)
+    text = compact({name: recipe.to_dict() for name, recipe in arrays.items()})
+    identity = hashlib.blake2b(text.encode(), digest_size=16, person=b"fastinit-zarr").hexdigest()
+    if out.is_dir() and any(out.iterdir()):
+        if options.resume and holds(out, recipes, options.threads, options.progress):
+            remove_leftovers(out, identity)
             return
-        raise InTheWay(out)
+        if not options.overwrite:
+            raise InTheWay(out)
     if out.is_dir() and any(out.iterdir()) and not (out / "zarr.json").exists():
         raise FileExistsError(errno.EEXIST, "it is no zarr folder, and is not overwritten", str(out))
     partial, journal = beside(out, ".partial"), beside(out, ".journal")
@@ -68,8 +60,6 @@ def save(out: Path, recipes: Mapping[str, Recipe] | Recipe, options: Options) ->
     fd = os.open(partial, os.O_RDONLY | os.O_DIRECTORY)
     try:
         lock(fd, partial)
-        text = compact({name: recipe.to_dict() for name, recipe in arrays.items()})
-        identity = hashlib.blake2b(text.encode(), digest_size=16, person=b"fastinit-zarr").hexdigest()
         done = _done_before(partial, journal, identity, options)
         total = sum(recipe.nbytes for recipe in arrays.values())
         held = sum(path.stat().st_blocks * 512 for path in partial.rglob("*") if path.is_file())
@@ -92,7 +82,7 @@ def save(out: Path, recipes: Mapping[str, Recipe] | Recipe, options: Options) ->
         _sync(unsynced)
         _sync(path for path in partial.rglob("*") if path.is_dir() or path.name == "zarr.json")
         replace_folder(partial, out, options.overwrite)
-        remove_leftovers(out)
+        remove_leftovers(out, identity)
     finally:
         os.close(fd)
 
