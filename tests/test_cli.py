@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 import fastinit as fi
 from fastinit import cli, terminal
-from fastinit.checkpoint import load_manifest
+from fastinit.checkpoint import load_manifest, save
 
 MANIFEST = """
 seed = 3
@@ -213,7 +213,8 @@ def test_info(run):
         (["write", "m.toml", "-o", "no/x.safetensors"], 3, "No such file or directory"),
         (["write", "m.toml", "-o", "folder.safetensors"], 3, "a folder is where the file should be"),
         (["write", "m.toml", "-o", "m.toml", "--max-shard-size", "5GB"], 3, "a file is where the folder should be"),
-        (["verify", "m.toml"], 2, "m.toml"),
+        (["verify", "m.toml"], 2, "m.toml is a manifest"),
+        (["verify", "folder.safetensors"], 2, "neither model.safetensors nor"),
         (["verify", "junk.safetensors"], 2, "the header's length"),
         (["verify", "plain.safetensors"], 2, "no recipes of its own"),
         (["verify", "plain.safetensors", "--seed", "1"], 2, "MANIFEST"),
@@ -335,10 +336,24 @@ def test_a_reader_that_goes_away(here):
     process = subprocess.Popen(
         [*COMMAND, "plan", "long.toml"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout.readline().split()[0] == "name"
-    process.stdout.close()
-    assert (process.wait(60), process.stderr.read()) == (0, "")
-    process.stderr.close()
+    with process.stderr:
+        with process.stdout:
+            assert process.stdout.readline().split()[0] == "name"
+        assert (process.wait(60), process.stderr.read()) == (0, "")
+
+
+def test_a_mismatch_is_one_whoever_reads_of_it(here):
+    """`fastinit verify ... | head -1` under pipefail."""
+    Path("many.toml").write_text('seed = 0\ntensors = [{name = "a{0..4000}", shape = [3], init = "normal"}]')
+    save(Path("many.safetensors"), load_manifest("many.toml"))
+    process = subprocess.Popen(
+        [*COMMAND, "verify", "many.safetensors", "many.toml", "--seed", "9"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
+    with process.stderr:
+        with process.stdout:
+            assert "element [0]" in process.stdout.readline()
+        assert process.wait(60) == 1
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_interrupted(here):

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -364,6 +365,51 @@ def test_a_file_of_a_folder_removed_meanwhile(tmp_path):
         save(tmp_path / "hf", model(), max_shard_size=1000, progress=remove)
 
 
+def test_nothing_is_written_again_where_all_is_there(tmp_path):
+    """As a supervisor does that always starts with the same options."""
+    for name, options in (("m.safetensors", {}), ("hf", {"max_shard_size": 1000}), ("m.zarr", {})):
+        assert save(tmp_path / name, model(), **options)
+        before = (tmp_path / name).stat()
+        assert save(tmp_path / name, model(), resume=True, overwrite=True, **options)
+        assert os.path.samestat((tmp_path / name).stat(), before)
+    assert save(tmp_path / "hf", model(), max_shard_size=1000, part=(1, 2), resume=True, overwrite=True)
+    with pytest.raises(FileExistsError):  # another layout
+        save(tmp_path / "hf", model(), max_shard_size=500_000, resume=True)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_someone_else_in_the_folder_is_said(tmp_path):
+    (tmp_path / "hf.partial").mkdir()
+    fd = os.open(tmp_path / "hf.partial", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    with pytest.raises(BlockingIOError, match="another process is in it: resume"):
+        save(tmp_path / "hf", model(), max_shard_size=1000)
+    os.close(fd)
+    assert save(tmp_path / "hf", model(), max_shard_size=1000, resume=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["hf"]
+
+
+@pytest.mark.parametrize("moment", ["before it is opened", "before it is locked"])
+def test_a_part_that_comes_when_the_folder_is_being_finished(tmp_path, monkeypatch, moment):
+    out, options = tmp_path / "hf", {"max_shard_size": 1000}
+    call = "open" if moment == "before it is opened" else "flock"
+    module = os if call == "open" else fcntl
+    original, calls = getattr(module, call), []
+
+    def finish(*arguments):
+        if not calls and (call == "flock" or str(arguments[0]).endswith("hf.partial")):
+            calls.append(call)
+            monkeypatch.setattr(module, call, original)
+            (tmp_path / "hf.partial").rmdir()  # as it is while another process renames it
+            save(out, model(), **options)
+        return original(*arguments)
+
+    monkeypatch.setattr(module, call, finish)
+    assert save(out, model(), part=(0, 3), resume=True, **options)
+    assert calls
+    assert [p.name for p in tmp_path.iterdir()] == ["hf"]
+
+
 def test_two_last_parts_at_once(tmp_path):
     """Processes that finish the last two parts at the same time: one of them finishes the folder, neither fails."""
     recipes = {f"t{i}": fi.recipe("normal", (1000,), seed=0, name=f"t{i}") for i in range(8)}
@@ -522,8 +568,6 @@ def test_without_hard_links(tmp_path, monkeypatch):
 
 
 def test_without_locks(tmp_path, monkeypatch):
-    import fcntl
-
     def no_locks(*arguments):
         raise OSError(errno.ENOTSUP, "no locks here")
 

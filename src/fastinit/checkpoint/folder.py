@@ -138,7 +138,9 @@ def _alone(fd: int, patience: float = 0) -> bool:
 def _start_again(partial: Path, fd: int, overwrite: bool) -> None:
     """Remove what an interrupted call has left, if that is wanted."""
     left = [path for path in partial.iterdir() if WEIGHTS.fullmatch(path.name)]
-    if left and not overwrite:
+    if not left:
+        return
+    if not overwrite:
         raise LeftOver(partial)
     if not _alone(fd):
         raise BlockingIOError(errno.EWOULDBLOCK, "another process is writing it", str(partial))
