@@ -1,4 +1,4 @@
-"""Kills `save` again and again, in forked children, and looks at what it leaves: run by tests/test_safety.py.
+"""Kills `save` again and again, in forked children, and looks at what it leaves: run by tests/test_resume.py.
 
     python tests/crashing.py SCENARIO FOLDER step|time
 
@@ -20,6 +20,7 @@ import zarr  # noqa: F401  here, or each child would have to
 
 import fastinit as fi
 from fastinit.checkpoint import save, writing, zarr_store
+from models import three
 
 CALLS = ("pwrite", "fdatasync", "fsync", "posix_fallocate", "replace", "rename", "link", "unlink", "mkdir", "rmdir")
 #: Name of the output, what is there before, options.
@@ -40,11 +41,7 @@ SCENARIOS = {
 def model(name, size):
     if name.endswith(".npy"):
         return fi.recipe("normal", (size, 7), seed=0, name="a")
-    return {
-        "a": fi.recipe("normal", (size, 7), seed=0, name="a"),
-        "q": fi.recipe("orthogonal", (20, 20), seed=0, name="q"),
-        "b": fi.recipe("uniform", (size, 3), dtype="float16", seed=0, name="b"),
-    }
+    return three(size=size)
 
 
 def contents(path):

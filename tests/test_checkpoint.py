@@ -14,26 +14,13 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 import fastinit as fi
 from conftest import DTYPES, bits
-from fastinit.checkpoint import comparing, layout, save, verify, writing
+from fastinit.checkpoint import layout, save, verify, writing
 from fastinit.checkpoint.pieces import pieces, rows_of_piece
-
-
-def model():
-    """A little of everything: dtypes, axes, sizes, an orthogonal matrix, nothing at all."""
-    return {
-        "emb": fi.recipe("normal", (300, 257), std=0.02, dtype="bfloat16", seed=1, name="emb"),
-        "a/b.w": fi.recipe("he_normal", (64, 3, 5), in_axis=1, out_axis=0, dtype="float32", seed=1, name="a/b.w"),
-        "q": fi.recipe("orthogonal", (40, 30), dtype="float64", seed=2**100, name="other"),
-        "d": fi.recipe("delta_orthogonal", (3, 3, 4, 8), dtype="float16", seed=1, name="d"),
-        "scalar": fi.recipe("uniform", (), dtype="float16", seed=1, name="scalar"),
-        "none": fi.recipe("normal", (0, 5), dtype="float64", seed=1, name="none"),
-        "i": fi.recipe("eye", (9, 7), seed=1, name="i"),
-        "é": fi.recipe("truncated_normal", (1000,), lower=-np.inf, seed=1, name="é"),
-    }
+from models import everything
 
 
 def assert_holds(path, recipes):
@@ -56,7 +43,7 @@ def piece(request, monkeypatch):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_a_file_is_read_back_by_safetensors(tmp_path, piece, threads):
-    path, recipes = tmp_path / "m.safetensors", model()
+    path, recipes = tmp_path / "m.safetensors", everything()
     assert save(path, recipes, threads=threads) is True
     assert_holds(path, recipes)
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
@@ -66,7 +53,7 @@ def test_the_same_file_for_any_threads_and_pieces(tmp_path, monkeypatch):
     contents = set()
     for threads, size in ((1, 1 << 20), (3, 160), (2, 8)):
         monkeypatch.setattr(writing, "PIECE", size)
-        save(tmp_path / "m.safetensors", model(), threads=threads, overwrite=True)
+        save(tmp_path / "m.safetensors", everything(), threads=threads, overwrite=True)
         contents.add((tmp_path / "m.safetensors").read_bytes())
     assert len(contents) == 1
 
@@ -76,15 +63,15 @@ def test_a_file_is_read_back_by_torch(tmp_path):
     import torch
     from safetensors.torch import load_file as load_torch
 
-    save(tmp_path / "m.safetensors", model())
+    save(tmp_path / "m.safetensors", everything())
     for name, tensor in load_torch(tmp_path / "m.safetensors").items():
         whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
-        expected = bits(model()[name][...]).reshape(tensor.shape)
+        expected = bits(everything()[name][...]).reshape(tensor.shape)
         assert (tensor.view(whole).numpy().view(expected.dtype) == expected).all()
 
 
 def test_tensors_are_aligned_and_the_recipes_ride_along(tmp_path):
-    path, recipes = tmp_path / "m.safetensors", model()
+    path, recipes = tmp_path / "m.safetensors", everything()
     save(path, recipes)
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
@@ -172,7 +159,7 @@ def test_a_folder_is_as_transformers_lays_it_out(tmp_path):
 
 
 def test_what_fits_into_one_file_has_no_index(tmp_path):
-    save(tmp_path / "hf", model(), max_shard_size="5GB")
+    save(tmp_path / "hf", everything(), max_shard_size="5GB")
     assert [p.name for p in (tmp_path / "hf").iterdir()] == ["model.safetensors"]
     assert verify(tmp_path / "hf")
 
@@ -209,7 +196,7 @@ def test_more_parts_than_files(tmp_path):
 
 def test_other_files_of_a_folder_stay_when_it_is_overwritten(tmp_path):
     out = tmp_path / "hf"
-    save(out, model(), max_shard_size=2000)
+    save(out, everything(), max_shard_size=2000)
     (out / "config.json").write_text("{}")
     (out / "sub").mkdir()
     (out / "sub" / "model.safetensors").write_text("not ours")
@@ -254,8 +241,8 @@ def test_links_lead_to_what_is_written(tmp_path):
     (tmp_path / "there").mkdir()
     for name, options in (("m.safetensors", {}), ("hf", {"max_shard_size": 2000})):
         (tmp_path / name).symlink_to(tmp_path / "there" / name)
-        save(tmp_path / name, model(), **options)
-        save(tmp_path / name, model(), overwrite=True, **options)
+        save(tmp_path / name, everything(), **options)
+        save(tmp_path / name, everything(), overwrite=True, **options)
         assert (tmp_path / name).is_symlink()
         assert verify(tmp_path / "there" / name)
     assert len(list(tmp_path.iterdir())) == 3
@@ -280,7 +267,7 @@ def test_zarr_group_and_array(tmp_path, monkeypatch):
     from fastinit.checkpoint import zarr_store
 
     monkeypatch.setattr(zarr_store, "CHUNK", 1024)
-    recipes = {name: recipe for name, recipe in model().items() if name != "emb"}
+    recipes = {name: recipe for name, recipe in everything().items() if name != "emb"}
     save(tmp_path / "m.zarr", recipes)
     group = zarr.open_group(tmp_path / "m.zarr", mode="r")
     assert group.metadata.zarr_format == 3
@@ -304,7 +291,7 @@ def test_without_zarr_it_says_what_to_install(tmp_path, monkeypatch, installed):
     monkeypatch.setitem(sys.modules, "zarr", module)
     for what in (save, verify):
         with pytest.raises(ImportError, match=r"pip install 'zarr>=3'"):
-            what(tmp_path / "m.zarr", model()["q"])
+            what(tmp_path / "m.zarr", everything()["q"])
     assert not list(tmp_path.iterdir())
 
 
@@ -312,8 +299,8 @@ def test_where_the_system_lacks_calls(tmp_path, monkeypatch):
     """As macOS does."""
     monkeypatch.delattr(os, "posix_fallocate")
     monkeypatch.delattr(os, "fdatasync")
-    save(tmp_path / "m.safetensors", model())
-    assert_holds(tmp_path / "m.safetensors", model())
+    save(tmp_path / "m.safetensors", everything())
+    assert_holds(tmp_path / "m.safetensors", everything())
 
 
 def test_thousands_of_small_tensors(tmp_path, monkeypatch):
@@ -321,90 +308,6 @@ def test_thousands_of_small_tensors(tmp_path, monkeypatch):
     recipes = {f"t{i}": fi.recipe("normal", (3,), seed=0, name=f"t{i}") for i in range(1010)}
     save(tmp_path / "m.safetensors", recipes)
     assert_holds(tmp_path / "m.safetensors", recipes)
-
-
-@pytest.mark.parametrize("chunks", [(50, 60), (50, 1), (1, 60), (7, 11), (100, 100)])
-@pytest.mark.parametrize("at", [(0, 0), (3, 59), (49, 1), None])
-def test_verify_of_zarr_in_any_chunks(tmp_path, chunks, at):
-    recipe = fi.recipe("normal", (50, 60), seed=0, name="w")
-    values = recipe[...]
-    if at:
-        values[at] += 1
-        values[49, 59] += 2
-    array = zarr.create_array(tmp_path / "w.zarr", shape=(50, 60), chunks=chunks, dtype="float32")
-    array[...] = values
-    found = verify(tmp_path / "w.zarr", recipe).tensors["w"]
-    assert found.first == at
-    assert found.unchanged == (1 if at is None else 2998 / 3000)
-
-
-# ---- verify --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("piece", [64, 1 << 20])
-def test_verify_tells_the_first_difference_and_how_far_it_has_moved(tmp_path, monkeypatch, piece):
-    monkeypatch.setattr(comparing, "PIECE", piece)
-    recipes = {
-        "w": fi.recipe("normal", (50, 60), std=0.5, seed=0, name="w"),
-        "b": fi.recipe("zeros", (7,), seed=0, name="b"),
-        "h": fi.recipe("normal", (30,), dtype="bfloat16", seed=0, name="h"),
-    }
-    made = {name: recipe[...] for name, recipe in recipes.items()}
-    trained = {name: array.copy() for name, array in made.items()}
-    trained["w"][3, 4] += 0.25
-    trained["w"][40, 0] -= 2
-    trained["b"][5] = -0.0
-    trained["h"][29] = np.nan
-    save_file(trained, tmp_path / "t.safetensors")
-    with pytest.raises(ValueError, match="no recipes of its own"):
-        verify(tmp_path / "t.safetensors")
-    found = verify(tmp_path / "t.safetensors", recipes)
-    assert not found
-    w, b, h = (found.tensors[name] for name in "wbh")
-    assert (w.equal, w.first, w.expected, w.found) == (False, (3, 4), made["w"][3, 4], trained["w"][3, 4])
-    assert w.largest_change == pytest.approx(2)
-    assert w.unchanged == 2998 / 3000
-    assert (b.first, b.expected, b.found, b.largest_change, b.unchanged) == ((5,), 0.0, 0.0, 0.0, 6 / 7)
-    assert h.first == (29,)
-    assert np.isnan(h.largest_change)
-    assert "element [3, 4]" in str(found)
-
-
-def test_verify_names_what_cannot_be_compared(tmp_path):
-    recipes = model()
-    save(tmp_path / "m.safetensors", recipes)
-    other = dict(recipes)
-    del other["i"]
-    other["more"] = fi.recipe("ones", 3, seed=0, name="more")
-    other["é"] = fi.recipe("ones", 3, seed=0, name="é")
-    other["scalar"] = fi.recipe("uniform", (), seed=1, name="scalar")
-    found = verify(tmp_path / "m.safetensors", other).tensors
-    problems = {name: comparison.problem for name, comparison in found.items() if not comparison.equal}
-    assert problems == {
-        "more": "missing",
-        "i": "not in the recipes",
-        "é": "of shape (1000,), not (3,)",
-        "scalar": "of dtype float16, not float32",
-    }
-
-
-@settings(deadline=None)
-@given(st.data())
-def test_verify_finds_every_flipped_bit(tmp_path_factory, data):
-    path = tmp_path_factory.getbasetemp() / "flip.safetensors"
-    recipes = {name: recipe for name, recipe in model().items() if recipe.size}
-    save(path, recipes, overwrite=True)
-    name = data.draw(st.sampled_from(list(recipes)))
-    flat = data.draw(st.integers(0, recipes[name].size - 1))
-    bit = data.draw(st.integers(0, 8 * recipes[name].dtype.itemsize - 1))
-    raw = bytearray(path.read_bytes())
-    length = int.from_bytes(raw[:8], "little")
-    start = json.loads(raw[8 : 8 + length])[name]["data_offsets"][0]
-    raw[8 + length + start + flat * recipes[name].dtype.itemsize + bit // 8] ^= 1 << bit % 8
-    path.write_bytes(raw)
-    found = verify(path)
-    assert [c.name for c in found.tensors.values() if not c.equal] == [name]
-    assert found.tensors[name].first == tuple(np.unravel_index(flat, recipes[name].shape))
 
 
 # ---- bad input, progress, memory -----------------------------------------------------------------------------
@@ -455,14 +358,14 @@ def test_a_header_beyond_the_format_is_refused(tmp_path, monkeypatch):
     assert header.LONGEST == 100_000_000
     monkeypatch.setattr(header, "LONGEST", 500)
     with pytest.raises(ValueError, match="give a max_shard_size"):
-        save(tmp_path / "m.safetensors", model())
+        save(tmp_path / "m.safetensors", everything())
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("out", ["m.safetensors", "hf", "m.zarr"])
 def test_progress_adds_up(tmp_path, monkeypatch, out):
     monkeypatch.setattr(writing, "PIECE", 256)
-    recipes = {name: recipe for name, recipe in model().items() if name != "emb"}
+    recipes = {name: recipe for name, recipe in everything().items() if name != "emb"}
     seen = []
     save(tmp_path / out, recipes, max_shard_size=3000 if out == "hf" else None, progress=lambda *now: seen.append(now))
     done, totals = zip(*seen)
@@ -482,10 +385,10 @@ def test_what_the_callback_raises_stops_the_writing(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        save(tmp_path / "m.safetensors", model(), progress=stop)
+        save(tmp_path / "m.safetensors", everything(), progress=stop)
     assert {p.name for p in tmp_path.iterdir()} == {"m.safetensors.partial", "m.safetensors.journal"}
-    save(tmp_path / "m.safetensors", model(), resume=True)
-    assert_holds(tmp_path / "m.safetensors", model())
+    save(tmp_path / "m.safetensors", everything(), resume=True)
+    assert_holds(tmp_path / "m.safetensors", everything())
 
 
 def test_memory_stays_small(tmp_path):
@@ -523,5 +426,5 @@ def test_the_module_is_read_when_asked_for():
 
 
 def test_every_tensor_of_load_file_has_ml_dtypes_bfloat16(tmp_path):
-    save(tmp_path / "m.safetensors", model())
+    save(tmp_path / "m.safetensors", everything())
     assert load_file(tmp_path / "m.safetensors")["emb"].dtype == ml_dtypes.bfloat16
