@@ -212,6 +212,15 @@ def test_a_part_that_comes_when_the_folder_is_being_finished(tmp_path, monkeypat
     assert [p.name for p in tmp_path.iterdir()] == ["hf"]
 
 
+def test_parts_of_different_seeds_are_not_put_together(tmp_path):
+    options = {"max_shard_size": 1000}
+    assert not save(tmp_path / "hf", three(seed=0), part=(0, 2), **options)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="is not mixed with this one"):
+            save(tmp_path / "hf", three(seed=1), part=(1, 2), **options)
+    assert not (tmp_path / "hf").exists()
+
+
 def test_two_last_parts_at_once(tmp_path):
     """Processes that finish the last two parts at the same time: one of them finishes the folder, neither fails."""
     recipes = {f"t{i}": fi.recipe("normal", (1000,), seed=0, name=f"t{i}") for i in range(8)}
