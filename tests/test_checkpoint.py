@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 import fastinit as fi
 from conftest import DTYPES, bits
 from fastinit.checkpoint import layout, save, verify, writing
-from fastinit.checkpoint.pieces import pieces, rows_of_piece
+from fastinit.pieces import pieces, rows_of_piece
 from models import everything
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..progress import Report, advancing, check_report
 from ..recipe import Recipe
 from ..threads import resolve_threads
-from .pieces import Piece, batches, boxes, made_together, pieces
+from ..pieces import Piece, batches, boxes, made_together, pieces
 from .reading import Checkpoint, Stored, open_checkpoint
 
 #: Bytes that are made and compared at once by one thread.

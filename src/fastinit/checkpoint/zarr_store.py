@@ -30,7 +30,7 @@ from .partial import (
     replace_folder,
     write_journal,
 )
-from .pieces import Piece, made_together, pieces, rows_of_piece
+from ..pieces import Piece, made_together, pieces, rows_of_piece
 from .reading import import_zarr
 from .writing import STRETCH, Options
 

@@ -1,4 +1,4 @@
-"""A tensor cut into pieces that lie whole in a file, one behind the other."""
+"""A tensor cut into pieces: runs of a file, boxes of a store, loads of a buffer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from ..recipe import Recipe
+from .recipe import Recipe
 
 T = TypeVar("T")
 

@@ -1,0 +1,19 @@
+"""Libraries that only one part of fastinit needs: imported when it is asked for, named when they are missing."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+def require(library: str, extra: str) -> ModuleType:
+    """That library; ImportError in one line that says what to install, if it is not there."""
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] != library.partition(".")[0]:
+            raise  # it is there, but broken
+        raise ImportError(
+            f"fastinit.{extra} needs {library}: pip install 'fastinit-weights[{extra}]', or {library} itself",
+            name=library,
+        ) from None

@@ -1,0 +1,77 @@
+"""fastinit for torch: its initializing functions, existing code as it stands, whole modules, and sharded tensors.
+
+``import fastinit.torch as init`` stands for ``torch.nn.init``; ``with fastinit.torch.intercept():`` fills what existing
+code initializes; `init_module_` fills a module by the names of its parameters. All of them fill a `DTensor` shard by
+shard with the values of the global tensor. Axes are torch's: a weight is (out, in, \\*kernel).
+"""
+
+from ..extras import require
+
+require("torch", "torch")
+
+from .fill import fill_, tensor  # noqa: E402
+from .functions import (  # noqa: E402
+    calculate_gain,
+    constant,
+    constant_,
+    dirac,
+    dirac_,
+    eye,
+    eye_,
+    kaiming_normal,
+    kaiming_normal_,
+    kaiming_uniform,
+    kaiming_uniform_,
+    normal,
+    normal_,
+    ones_,
+    orthogonal,
+    orthogonal_,
+    sparse,
+    sparse_,
+    trunc_normal_,
+    uniform,
+    uniform_,
+    xavier_normal,
+    xavier_normal_,
+    xavier_uniform,
+    xavier_uniform_,
+    zeros_,
+)
+
+from .intercepting import Intercept, intercept  # noqa: E402
+from .module import init_module_  # noqa: E402
+
+__all__ = [
+    "Intercept",
+    "calculate_gain",
+    "constant",
+    "constant_",
+    "dirac",
+    "dirac_",
+    "eye",
+    "eye_",
+    "fill_",
+    "init_module_",
+    "intercept",
+    "kaiming_normal",
+    "kaiming_normal_",
+    "kaiming_uniform",
+    "kaiming_uniform_",
+    "normal",
+    "normal_",
+    "ones_",
+    "orthogonal",
+    "orthogonal_",
+    "sparse",
+    "sparse_",
+    "tensor",
+    "trunc_normal_",
+    "uniform",
+    "uniform_",
+    "xavier_normal",
+    "xavier_normal_",
+    "xavier_uniform",
+    "xavier_uniform_",
+    "zeros_",
+]

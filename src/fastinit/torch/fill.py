@@ -1,0 +1,68 @@
+"""A recipe's values in a tensor: plain, or the shard of it that this process holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..recipe import Part
+from .memory import DTYPES, write
+from .shards import global_shape, held_by, is_dtensor, jobs
+
+
+def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.Tensor:
+    """Fill a tensor with a recipe's values; a DTensor or ShardedTensor with those of its shard.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        Of the recipe's dtype and (global) shape, in the CPU's memory, of any strides. It may require grad: that it
+        has changed is not recorded, as in ``torch.nn.init``.
+    recipe : Recipe or Part
+        What to fill it with; see `fastinit.recipe`.
+    staged : bool, optional
+        Allow for other devices: values pass through a buffer of 64 MiB in the CPU's memory.
+
+    Returns
+    -------
+    Tensor
+        `tensor`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Another dtype, shape, device or layout, overlapping memory, a DTensor that is a partial sum; before a byte is
+        written.
+    """
+    if not isinstance(recipe, Part):
+        raise TypeError(f"a Recipe is needed, not {type(recipe).__name__}: see fastinit.recipe")
+    if global_shape(tensor) != recipe.shape:
+        raise ValueError(f"the tensor has shape {global_shape(tensor)}, but the recipe has shape {recipe.shape}")
+    with torch.no_grad():
+        for held in held_by(tensor):
+            for job in jobs(held, recipe):
+                write(job.view, job.part, job.rows, staged=staged)
+        if is_dtensor(tensor):  # has a version of its own, beside its local tensor's
+            torch.autograd.graph.increment_version(tensor)
+    return tensor
+
+
+def tensor(recipe: Part, **options: Any) -> torch.Tensor:
+    """A new tensor with a recipe's values.
+
+    Parameters
+    ----------
+    recipe : Recipe or Part
+        Gives shape and dtype.
+    **options
+        Of ``torch.empty``: `requires_grad`, `pin_memory`.
+
+    Returns
+    -------
+    Tensor
+        On the CPU.
+    """
+    name = recipe.recipe.to_dict()["dtype"]
+    dtype = next(dtype for dtype, known in DTYPES.items() if known == name)
+    return fill_(torch.empty(recipe.shape, dtype=dtype, device="cpu", **options), recipe)

@@ -1,0 +1,365 @@
+"""The functions of torch.nn.init: same names, arguments, defaults, errors, warnings and return values.
+
+Beyond torch's own arguments they take `seed` and `name`, which fix the values as everywhere in fastinit. Without a
+seed it comes from `generator`, or from torch's default generator, so ``torch.manual_seed`` governs.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.init import calculate_gain, constant_, dirac_, eye_, ones_, zeros_
+
+from ..recipe import Recipe
+from ..stream import check_seed
+from .fill import fill_
+from .memory import array_of, dtype_name
+from .shards import agreed_seed, global_shape, held_by, local_position
+
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "dirac_",
+    "eye_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "orthogonal_",
+    "sparse_",
+    "trunc_normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
+#: Axes of a torch weight.
+AXES = {"in_axis": 1, "out_axis": 0}
+
+Generator = torch.Generator | None
+
+
+def uniform_(
+    tensor: torch.Tensor,
+    a: float = 0.0,
+    b: float = 1.0,
+    generator: Generator = None,
+    *,
+    seed: int | None = None,
+    name: str = "",
+) -> torch.Tensor:
+    """Fill with U[a, b); ``torch.nn.init.uniform_``.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        float32, float64, float16 or bfloat16 in the CPU's memory, of any strides; or a DTensor, of which this process
+        fills its shard.
+    a, b : float, optional
+        Ends of the interval; b is never returned.
+    generator : Generator, optional
+        Where the seed comes from; torch's default generator unless given.
+    seed : int, optional
+        Fixes the values together with `name`; see `fastinit.recipe`.
+    name : str, optional
+        Name of the tensor. Equal seed and name share bits.
+
+    Returns
+    -------
+    Tensor
+        `tensor`.
+
+    Raises
+    ------
+    RuntimeError
+        torch's own, for arguments that it refuses.
+    TypeError, ValueError
+        A dtype, device or layout that cannot be filled, overlapping memory; before a byte is written.
+    """
+    _refused_by_torch(tensor, "uniform_", a, b, generator=generator)
+    return _fill(tensor, "uniform", generator, seed, name, low=float(a), high=float(b))
+
+
+def normal_(
+    tensor: torch.Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    generator: Generator = None,
+    *,
+    seed: int | None = None,
+    name: str = "",
+) -> torch.Tensor:
+    """Fill with N(mean, std^2); ``torch.nn.init.normal_``. Parameters and errors as for `uniform_`."""
+    _refused_by_torch(tensor, "normal_", mean, std, generator=generator)
+    return _fill(tensor, "normal", generator, seed, name, mean=float(mean), std=float(std))
+
+
+def trunc_normal_(
+    tensor: torch.Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator = None,
+    *,
+    seed: int | None = None,
+    name: str = "",
+) -> torch.Tensor:
+    """Fill with N(mean, std^2) cut at `a` and `b`; ``torch.nn.init.trunc_normal_``.
+
+    In one pass, without rejection. `a` and `b` are absolute, as torch has them; those of
+    `fastinit.truncated_normal` are in units of std. Other parameters and errors as for `uniform_`.
+
+    Warns
+    -----
+    UserWarning
+        torch's, where the mean is more than two std outside [a, b]. The values are right there too.
+    """
+    if mean < a - 2 * std or mean > b + 2 * std:
+        warnings.warn(
+            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be incorrect.",
+            stacklevel=2,
+        )
+    _refused_by_torch(tensor, "normal_", mean, std, generator=generator)
+    if a > b:
+        _refused_by_torch(tensor, "uniform_", a, b)
+    cuts = dict(zip(("lower", "upper"), _cuts(float(mean), float(std), float(a), float(b))))
+    return _fill(tensor, "truncated_normal", generator, seed, name, mean=float(mean), std=float(std), **cuts)
+
+
+def xavier_uniform_(
+    tensor: torch.Tensor, gain: float = 1.0, generator: Generator = None, *, seed: int | None = None, name: str = ""
+) -> torch.Tensor:
+    """Fill with Glorot's uniform; ``torch.nn.init.xavier_uniform_``.
+
+    Fans are those of the global shape, so a DTensor's shards agree with the whole. Parameters and errors as for
+    `uniform_`.
+
+    References
+    ----------
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+    """
+    return _xavier(tensor, "glorot_uniform", gain, generator, seed, name)
+
+
+def xavier_normal_(
+    tensor: torch.Tensor, gain: float = 1.0, generator: Generator = None, *, seed: int | None = None, name: str = ""
+) -> torch.Tensor:
+    """Fill with Glorot's normal, not truncated; ``torch.nn.init.xavier_normal_``. See `xavier_uniform_`."""
+    return _xavier(tensor, "glorot_normal", gain, generator, seed, name)
+
+
+def kaiming_uniform_(
+    tensor: torch.Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator = None,
+    *,
+    seed: int | None = None,
+    name: str = "",
+) -> torch.Tensor:
+    """Fill with He's uniform; ``torch.nn.init.kaiming_uniform_``.
+
+    Parameters
+    ----------
+    a : float, optional
+        Negative slope of a leaky ReLU.
+    mode : str, optional
+        fan_in or fan_out, of the global shape.
+    nonlinearity : str, optional
+        What `calculate_gain` knows.
+
+    Notes
+    -----
+    Other parameters and errors as for `uniform_`.
+
+    References
+    ----------
+    He, Zhang, Ren and Sun, "Delving deep into rectifiers", ICCV 2015.
+    """
+    return _kaiming(tensor, "uniform", a, mode, nonlinearity, generator, seed, name)
+
+
+def kaiming_normal_(
+    tensor: torch.Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator = None,
+    *,
+    seed: int | None = None,
+    name: str = "",
+) -> torch.Tensor:
+    """Fill with He's normal, not truncated; ``torch.nn.init.kaiming_normal_``. See `kaiming_uniform_`."""
+    return _kaiming(tensor, "normal", a, mode, nonlinearity, generator, seed, name)
+
+
+def orthogonal_(
+    tensor: torch.Tensor, gain: float = 1, generator: Generator = None, *, seed: int | None = None, name: str = ""
+) -> torch.Tensor:
+    """Fill with a Haar-distributed (semi-)orthogonal matrix of shape[0] rows; ``torch.nn.init.orthogonal_``.
+
+    In every dtype that `uniform_` takes; parameters and errors as there.
+
+    References
+    ----------
+    Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
+    networks", ICLR 2014. Mezzadri, "How to generate random matrices from the classical compact groups", 2007.
+    """
+    if tensor.ndimension() < 2:
+        raise ValueError("Only tensors with 2 or more dimensions are supported")
+    if tensor.numel() == 0:
+        return tensor
+    return _fill(tensor, "orthogonal", generator, seed, name, gain=float(gain), out_axis=AXES["out_axis"])
+
+
+def sparse_(
+    tensor: torch.Tensor,
+    sparsity: float,
+    std: float = 0.01,
+    generator: Generator = None,
+    *,
+    seed: int | None = None,
+    name: str = "",
+) -> torch.Tensor:
+    """Fill a matrix with N(0, std^2), then ``ceil(sparsity * rows)`` of each column with 0; ``torch.nn.init.sparse_``.
+
+    Which rows of a column, is the order of as many uniforms, the tensor of the same seed and name with ``"/zeros"``
+    appended. Other parameters and errors as for `uniform_`.
+
+    References
+    ----------
+    Martens, "Deep learning via Hessian-free optimization", ICML 2010.
+    """
+    if tensor.ndimension() != 2:
+        raise ValueError("Only tensors with 2 dimensions are supported")
+    _refused_by_torch(tensor, "normal_", 0, std, generator=generator)
+    seed = _seed(tensor, generator, seed)
+    rows, columns = global_shape(tensor)
+    zeros = range(rows)[: math.ceil(sparsity * rows)]
+    _fill(tensor, "normal", None, seed, name, mean=0.0, std=float(std))
+    order = Recipe("uniform", (columns, rows), dtype="float64", seed=seed, name=f"{name}/zeros")
+    with torch.no_grad():
+        for held in held_by(tensor):
+            array = array_of(held.local)
+            for column in range(columns):
+                local = local_position(held.runs[1], column)
+                if local is not None and len(zeros):
+                    chosen = np.argsort(order[column], kind="stable")[: len(zeros)]
+                    here = (local_position(held.runs[0], int(row)) for row in chosen)
+                    array[[row for row in here if row is not None], local] = 0
+    return tensor
+
+
+# ---- the deprecated names ------------------------------------------------------------------------------------
+
+
+def _deprecated(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    new = function.__name__
+    old = new[:-1]
+
+    @functools.wraps(function)
+    def deprecated(*args: Any, **kwargs: Any) -> torch.Tensor:
+        warnings.warn(
+            f"`nn.init.{old}` is now deprecated in favor of `nn.init.{new}`.", FutureWarning, stacklevel=2
+        )
+        return function(*args, **kwargs)
+
+    deprecated.__name__ = deprecated.__qualname__ = old
+    deprecated.__doc__ = f"Deprecated in favour of `{new}`, as in torch."
+    return deprecated
+
+
+uniform = _deprecated(uniform_)
+normal = _deprecated(normal_)
+constant = _deprecated(constant_)
+eye = _deprecated(eye_)
+dirac = _deprecated(dirac_)
+xavier_uniform = _deprecated(xavier_uniform_)
+xavier_normal = _deprecated(xavier_normal_)
+kaiming_uniform = _deprecated(kaiming_uniform_)
+kaiming_normal = _deprecated(kaiming_normal_)
+orthogonal = _deprecated(orthogonal_)
+sparse = _deprecated(sparse_)
+
+
+# ---- what they share -------------------------------------------------------------------------------------------
+
+
+def _fill(
+    tensor: torch.Tensor,
+    initializer: str,
+    generator: Generator,
+    seed: int | None,
+    name: str,
+    **parameters: Any,
+) -> torch.Tensor:
+    dtype = dtype_name(tensor)
+    seed = _seed(tensor, generator, seed)
+    return fill_(tensor, Recipe(initializer, global_shape(tensor), dtype=dtype, seed=seed, name=name, **parameters))
+
+
+def _seed(tensor: torch.Tensor, generator: Generator, seed: int | None) -> int:
+    if seed is None:
+        return agreed_seed(drawn_seed(generator), tensor)
+    if generator is not None:
+        raise ValueError("give either generator= or seed=")
+    return check_seed(seed)
+
+
+def drawn_seed(generator: Generator = None) -> int:
+    """A seed of 63 bits from a generator, torch's default one unless given."""
+    return int(torch.empty((), dtype=torch.int64, device="cpu").random_(generator=generator).item())
+
+
+def _refused_by_torch(tensor: torch.Tensor, method: str, *args: Any, **kwargs: Any) -> None:
+    """Lets torch raise its own errors: by the same call on no elements."""
+    with torch._C.DisableTorchFunction():
+        getattr(torch.empty(0, dtype=tensor.dtype, device="cpu"), method)(*args, **kwargs)
+
+
+def _cuts(mean: float, std: float, a: float, b: float) -> tuple[float, float]:
+    """The cuts in units of std, to the nearest that does not lie outside [a, b] once it is multiplied back."""
+    lower, upper = (a - mean) / std, (b - mean) / std
+    while mean + lower * std < a:
+        lower = math.nextafter(lower, math.inf)
+    while mean + upper * std > b:
+        upper = math.nextafter(upper, -math.inf)
+    return lower, max(lower, upper)
+
+
+def _xavier(
+    tensor: torch.Tensor, initializer: str, gain: float, generator: Generator, seed: int | None, name: str
+) -> torch.Tensor:
+    torch.nn.init._calculate_fan_in_and_fan_out(tensor)  # raises torch's error for fewer than two axes
+    _refused_by_torch(tensor, *(("uniform_", -gain, gain) if "uniform" in initializer else ("normal_", 0, gain)))
+    return _fill(tensor, initializer, generator, seed, name, gain=float(gain), **AXES)
+
+
+def _kaiming(
+    tensor: torch.Tensor,
+    distribution: str,
+    a: float,
+    mode: str,
+    nonlinearity: str,
+    generator: Generator,
+    seed: int | None,
+    name: str,
+) -> torch.Tensor:
+    if 0 in tensor.shape:
+        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=3)
+        return tensor
+    fan = torch.nn.init._calculate_correct_fan(tensor, mode)
+    gain = calculate_gain(nonlinearity, a)
+    if nonlinearity in ("relu", "leaky_relu"):
+        slope = float(a) if nonlinearity == "leaky_relu" else 0.0
+        return _fill(tensor, f"he_{distribution}", generator, seed, name, fan_in=fan, negative_slope=slope)
+    return _fill(tensor, f"lecun_{distribution}", generator, seed, name, fan_in=fan, gain=float(gain))

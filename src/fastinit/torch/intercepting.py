@@ -1,0 +1,226 @@
+"""What existing code initializes, filled by fastinit: a torch function mode."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from ..stream import check_seed
+from . import functions
+from .functions import drawn_seed
+from .memory import DTYPES
+from .shards import agreed_seed, is_dtensor
+
+_INIT = {
+    name: getattr(functions, name)
+    for name in functions.__all__
+    if name not in ("calculate_gain", "constant_", "ones_", "zeros_", "eye_", "dirac_")  # nothing random in them
+}
+#: Functions of these modules that are called as in `_INIT` are filled; by name, since both modules replace functions
+#: of torch.nn.init by their own now and then, and each keeps some of the other's from before.
+_MODULES = ("torch.nn.init", "transformers.initialization")
+
+#: Functions of torch.nn.init that draw in several steps, after asking whether the tensor is on the meta device.
+_ASKING = {"_no_grad_trunc_normal_": "trunc_normal_", "orthogonal_": "orthogonal_", "sparse_": "sparse_"}
+
+
+@contextmanager
+def intercept(seed: int | None = None) -> Iterator[Intercept]:
+    """Fill by fastinit what code in this thread initializes by torch.
+
+    ``with intercept(): model = Model()``: ``torch.nn.init.*`` whoever calls it, ``Tensor.normal_`` and ``uniform_``,
+    ``torch.randn``, ``rand``, ``normal`` of a size, ``randn_like`` and ``rand_like``, hence the constructors of torch,
+    of transformers, and of whatever uses these.
+
+    Parameters
+    ----------
+    seed : int, optional
+        The k-th fill, counted from 0, has the values of ``fastinit.recipe(..., seed=seed, name=str(k))``; where a
+        call gives a `generator`, the seed comes from that. Without a seed, it is drawn from torch's default
+        generator, so ``torch.manual_seed`` governs.
+
+    Yields
+    ------
+    Intercept
+        `seed`, and `fills`, the number of fills so far.
+
+    Notes
+    -----
+    Distributions are torch's; values are not, and depend on neither threads nor CPU. Plain tensors, parameters and
+    DTensors of float32, float64, float16 and bfloat16 in the CPU's memory are filled. All else is left to torch: other
+    devices, ``meta`` and fake tensors, subclasses, other dtypes, what torch refuses, constants, and other random
+    functions. A fill of nothing does not count.
+
+    Only this thread is affected. Of nested `intercept`, the innermost fills. Within torch.compile nothing is changed.
+    """
+    with Intercept(seed) as mode:
+        yield mode
+
+
+class Intercept(TorchFunctionMode):  # type: ignore[misc]
+    """The mode of `intercept`.
+
+    Attributes
+    ----------
+    seed : int
+        Of all fills without a generator.
+    fills : int
+        How many there have been.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__()
+        self._seeded = seed is not None
+        self.seed = drawn_seed() if seed is None else check_seed(seed)
+        self.fills = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        handler = _HANDLERS.get(func)
+        if handler is not None:
+            return handler(self, func, args, kwargs)
+        if getattr(func, "__name__", None) in _INIT and getattr(func, "__module__", None) in _MODULES:
+            return self._init_function(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    # ---- what is filled -----------------------------------------------------------------------------------
+
+    def _init_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        tensor = args[0] if args else kwargs.get("tensor")
+        if func.__module__.startswith("transformers") and getattr(tensor, "_is_hf_initialized", False):
+            return tensor  # its values have been loaded
+        return self._fill(tensor, func.__name__, args[1:], kwargs, otherwise=lambda: func(*args, **kwargs))
+
+    def _method(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        tensor = args[0]
+        if tensor.requires_grad and torch.is_grad_enabled():  # torch refuses leaves, and records the rest
+            return func(*args, **kwargs)
+        renamed = {{"from": "a", "to": "b"}.get(key, key): value for key, value in kwargs.items()}
+        return self._fill(tensor, func.__name__, args[1:], renamed, otherwise=lambda: func(*args, **kwargs))
+
+    def _new(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """``torch.randn`` and ``rand``: ``torch.empty`` of the same arguments, then filled."""
+        return self._made(torch.empty, func, args, kwargs, (), lambda: func(*args, **kwargs))
+
+    def _like(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """``torch.randn_like`` and ``rand_like``."""
+        if not args or not _is_plain(args[0]):
+            return func(*args, **kwargs)
+        return self._made(torch.empty_like, func, args, kwargs, (), lambda: func(*args, **kwargs))
+
+    def _normal(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """``torch.normal`` of two numbers and a size; of tensors it is no initializer."""
+        given = dict(zip(("mean", "std", "size"), args)) | kwargs
+        mean, std, size = (given.pop(key, None) for key in ("mean", "std", "size"))
+        if size is None or not all(isinstance(number, (int, float)) for number in (mean, std)):
+            return func(*args, **kwargs)
+        return self._made(torch.empty, func, (size,), given, (mean, std), lambda: func(*args, **kwargs))
+
+    def _made(
+        self,
+        empty: Any,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        parameters: tuple[Any, ...],
+        otherwise: Callable[[], Any],
+    ) -> Any:
+        options = dict(kwargs)
+        generator = options.pop("generator", None)
+        if options.get("out") is not None or torch.device(options.get("device") or "cpu").type != "cpu":
+            return otherwise()
+        return self._fill(empty(*args, **options), _MAKING[func], parameters, {"generator": generator}, otherwise)
+
+    def _asked(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """``tensor.is_meta``, asked by a function of `_ASKING`: filled at once, the answer is yes, and it is done."""
+        frame = _caller()
+        if frame is not None and frame.f_globals.get("__name__") == "torch.nn.init":
+            name = _ASKING.get(frame.f_code.co_name)
+            if name is not None and frame.f_locals.get("tensor") is args[0]:
+                given = {key: value for key, value in frame.f_locals.items() if key in _PARAMETERS[name]}
+                nothing = object()
+                if self._fill(args[0], name, (), given, otherwise=lambda: nothing) is not nothing:
+                    return True
+        return func(*args, **kwargs)
+
+    def _fill(
+        self, tensor: Any, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], otherwise: Callable[[], Any]
+    ) -> Any:
+        """The fill by our function of that name; `otherwise` does what torch would, where we do not."""
+        if not _is_fillable(tensor):
+            return otherwise()
+        key = {}
+        if kwargs.get("generator") is None:
+            seed = self.seed if self._seeded else agreed_seed(self.seed, tensor)
+            key = {"seed": seed, "name": str(self.fills)}
+        given = {name: value for name, value in kwargs.items() if name != "tensor"}
+        try:
+            filled = _INIT[name](tensor, *args, **given, **key)
+        except (TypeError, ValueError, RuntimeError, ArithmeticError):  # nothing has been written
+            return otherwise()
+        self.fills += 1
+        return filled
+
+
+#: What fills the tensors that these make.
+_MAKING = {
+    torch.randn: "normal_",
+    torch.rand: "uniform_",
+    torch.randn_like: "normal_",
+    torch.rand_like: "uniform_",
+    torch.normal: "normal_",
+}
+_HANDLERS: dict[Any, Callable[..., Any]] = {
+    torch.Tensor.normal_: Intercept._method,
+    torch.Tensor.uniform_: Intercept._method,
+    torch.randn: Intercept._new,
+    torch.rand: Intercept._new,
+    torch.randn_like: Intercept._like,
+    torch.rand_like: Intercept._like,
+    torch.normal: Intercept._normal,
+    torch.Tensor.is_meta.__get__: Intercept._asked,
+}
+_PARAMETERS = {
+    "trunc_normal_": ("mean", "std", "a", "b", "generator"),
+    "orthogonal_": ("gain", "generator"),
+    "sparse_": ("sparsity", "std", "generator"),
+}
+
+
+def _caller() -> FrameType | None:
+    """The code that called torch: the first frame that is no mode's."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_name == "__torch_function__":
+        frame = frame.f_back
+    return frame
+
+
+def _is_plain(tensor: Any) -> bool:
+    """Whether a tensor is one whose elements we may write, or read the shape of, behind torch's back."""
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) and not is_dtensor(tensor):
+        return False
+    return not (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        or _get_current_dispatch_mode() is not None
+    )
+
+
+def _is_fillable(tensor: Any) -> bool:
+    if not isinstance(tensor, torch.Tensor) or not _is_plain(tensor) or tensor.numel() == 0:
+        return False
+    return bool(
+        tensor.dtype in DTYPES
+        and tensor.device.type == "cpu"
+        and (not tensor.is_inference() or torch.is_inference_mode_enabled())
+    )

@@ -1,0 +1,84 @@
+"""A tensor's memory: filled in place on the CPU, through one buffer of bounded size elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..pieces import made_together, pieces
+from ..recipe import Part
+
+#: The dtypes that can be filled, by the names that recipes have for them.
+DTYPES = {
+    torch.float32: "float32",
+    torch.float64: "float64",
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+}
+
+#: Bytes of the buffer that values for other devices go through.
+STAGE = 64 << 20
+
+
+def dtype_name(tensor: torch.Tensor) -> str:
+    """The name of a tensor's dtype; TypeError if it cannot be filled."""
+    try:
+        return DTYPES[tensor.dtype]
+    except KeyError:
+        known = ", ".join(DTYPES.values())
+        raise TypeError(f"a tensor of {tensor.dtype} cannot be filled; known dtypes: {known}") from None
+
+
+def on_host(tensor: torch.Tensor) -> bool:
+    """Whether the CPU can write to the tensor's memory."""
+    return bool(tensor.device.type == "cpu")
+
+
+def array_of(tensor: torch.Tensor) -> np.ndarray:
+    """The tensor's memory as an array; bfloat16 as uint16, which recipes take for the same bits.
+
+    TypeError or ValueError for a tensor whose elements are not simply there.
+    """
+    dtype_name(tensor)
+    if not on_host(tensor):
+        raise TypeError(f"fastinit fills tensors in the CPU's memory; this one is on {tensor.device}")
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        raise TypeError(f"a tensor of layout {tensor.layout} has no elements in memory to fill")
+    if tensor.is_neg() or tensor.is_conj():
+        raise ValueError("the tensor is a lazily negated view: resolve_neg() it first")
+    if tensor.numel() and not tensor.untyped_storage().nbytes():
+        raise ValueError("the tensor's storage has been freed: its parameter may be sharded, or not yet there")
+    plain = tensor.detach()
+    return np.asarray((plain.view(torch.uint16) if tensor.dtype is torch.bfloat16 else plain).numpy())
+
+
+def write(tensor: torch.Tensor, part: Part, rows: np.ndarray | None = None, *, staged: bool = False) -> None:
+    """Fill a tensor with a part's values, or with those of its `rows`.
+
+    `staged` allows for a tensor of any device, whose values pass through a buffer. Orthogonal values are made
+    together, so there the buffer is as large as the tensor.
+    """
+    if on_host(tensor) or not staged:
+        _make(array_of(tensor), part, rows)
+    else:
+        _copy(tensor, part, rows)
+    torch.autograd.graph.increment_version(tensor)
+
+
+def _make(array: np.ndarray, part: Part, rows: np.ndarray | None) -> None:
+    if rows is None:
+        part.fill(array)
+    else:
+        part.take(rows, out=array)
+
+
+def _copy(tensor: torch.Tensor, part: Part, rows: np.ndarray | None) -> None:
+    together = rows is not None or made_together(part.recipe)
+    largest = tensor.numel() if together else max(1, STAGE // tensor.element_size())
+    stage = torch.empty(min(tensor.numel(), largest), dtype=tensor.dtype, device="cpu")
+    target = tensor.detach()
+    for piece in pieces(tuple(tensor.shape), largest):
+        there = target[piece.at]
+        here = stage[: piece.size].view(there.shape)
+        _make(array_of(here), part if rows is not None else part.part(piece.at), rows)
+        there.copy_(here)

@@ -1,0 +1,180 @@
+"""Which elements of a global tensor this process holds: plain tensors, DTensor, ShardedTensor."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ..pieces import made_together
+from ..recipe import Part
+
+#: Positions along one axis that follow each other in memory: ascending ranges of step 1.
+Runs = list[range]
+
+
+class Held(NamedTuple):
+    """A tensor in this process's memory, and the positions of its elements along each axis of the global one."""
+
+    local: torch.Tensor
+    runs: list[Runs]
+
+
+def is_dtensor(tensor: Any) -> bool:
+    """Whether it is a DTensor; does not import what nobody has imported yet."""
+    return any(
+        isinstance(tensor, module.DTensor)
+        for name in ("torch.distributed.tensor", "torch.distributed._tensor")  # it has moved once
+        if (module := sys.modules.get(name)) is not None
+    )
+
+
+def is_sharded_tensor(tensor: Any) -> bool:
+    """Whether it is a ShardedTensor, as TorchRec's tables are in a state dict."""
+    module = sys.modules.get("torch.distributed._shard.sharded_tensor")
+    return module is not None and isinstance(tensor, module.ShardedTensor)
+
+
+def global_shape(tensor: Any) -> tuple[int, ...]:
+    """The shape of the whole tensor."""
+    return tuple(tensor.size())
+
+
+def held_by(tensor: Any) -> list[Held]:
+    """What this process holds of a tensor, and where in the global tensor that lies.
+
+    Raises
+    ------
+    ValueError
+        A DTensor that is a partial sum.
+    """
+    if is_dtensor(tensor):
+        return _held_of_dtensor(tensor)
+    if is_sharded_tensor(tensor):
+        return [
+            Held(
+                shard.tensor,
+                [
+                    [range(offset, offset + length)]
+                    for offset, length in zip(shard.metadata.shard_offsets, shard.metadata.shard_sizes)
+                ],
+            )
+            for shard in tensor.local_shards()
+        ]
+    return [Held(tensor, [[range(n)] for n in tensor.shape])]
+
+
+def _held_of_dtensor(tensor: Any) -> list[Held]:
+    """Placements from the first mesh axis to the last, each dividing what the one before it left.
+
+    torch's own `compute_local_shape_and_global_offset` gives one offset, which does not say where the rows of a
+    `_StridedShard` are: they are not neighbours.
+    """
+    mesh, local = tensor.device_mesh, tensor.to_local()
+    coordinate = mesh.get_coordinate()
+    if coordinate is None:  # a process outside the mesh
+        return []
+    runs: list[Runs] = [[range(n)] for n in tensor.shape]
+    for axis, placement in enumerate(tensor.placements):
+        if placement.is_partial():
+            raise ValueError(f"a DTensor with placement {placement} is a sum that no process holds: reduce it first")
+        if placement.is_replicate():
+            continue
+        dim, among, mine = placement.dim, mesh.size(axis), coordinate[axis]
+        factor = getattr(placement, "split_factor", 1)  # of a _StridedShard: FSDP of what is split already
+        pieces = (chunk(runs[dim], factor, k) for k in range(factor))
+        runs[dim] = join(run for piece in pieces for run in chunk(piece, among, mine))
+    expected = tuple(sum(map(len, along)) for along in runs)
+    if expected != tuple(local.shape):
+        raise ValueError(f"placements {tensor.placements} give this process {expected}, but it holds {local.shape}")
+    return [Held(local, runs)]
+
+
+def chunk(runs: Runs, pieces: int, k: int) -> Runs:
+    """Piece k of as many as `torch.chunk` cuts: equal ones, the last ones shorter or empty."""
+    length = -(-sum(map(len, runs)) // pieces)
+    low, high, before, kept = k * length, (k + 1) * length, 0, []
+    for run in runs:
+        part = run[max(0, low - before) : max(0, high - before)]
+        if part:
+            kept.append(part)
+        before += len(run)
+    return kept
+
+
+def join(runs: Iterator[range]) -> Runs:
+    """The same positions in as few runs as possible."""
+    joined: Runs = []
+    for run in runs:
+        if joined and joined[-1].stop == run.start:
+            joined[-1] = range(joined[-1].start, run.stop)
+        else:
+            joined.append(run)
+    return joined
+
+
+class Job(NamedTuple):
+    """A view of a local tensor, the part whose values it gets, and which rows of that part, if not all."""
+
+    view: torch.Tensor
+    part: Part
+    rows: np.ndarray | None
+
+
+def jobs(held: Held, part: Part) -> Iterator[Job]:
+    """The views that a local tensor falls into, one for each combination of runs.
+
+    Orthogonal rows in several runs are one job, since every job on them makes their factor anew.
+    """
+    if not held.local.numel():
+        return
+    along = [_placed(runs) for runs in held.runs]
+    rows = None
+    if held.runs and len(held.runs[0]) > 1 and made_together(part.recipe):
+        rows = np.concatenate([np.arange(run.start, run.stop) for run in held.runs[0]])
+        along[0] = [(slice(None), slice(None))]
+    if rows is None and held.local.shape == part.shape:
+        yield Job(held.local, part, None)
+        return
+    for chosen in itertools.product(*along):
+        view = held.local[tuple(local for local, _ in chosen)]
+        yield Job(view, part.part(tuple(where for _, where in chosen)), rows)
+
+
+def _placed(runs: Runs) -> list[tuple[slice, slice]]:
+    """Where each run lies in the local tensor and in the global one."""
+    placed, at = [], 0
+    for run in runs:
+        placed.append((slice(at, at + len(run)), slice(run.start, run.stop)))
+        at += len(run)
+    return placed
+
+
+def local_position(runs: Runs, position: int) -> int | None:
+    """Where in the local tensor a position of the global one is; None if another process holds it."""
+    for local, where in _placed(runs):
+        if where.start <= position < where.stop:
+            return int(local.start + position - where.start)
+    return None
+
+
+def agreed_seed(seed: int, tensor: Any) -> int:
+    """The seed that the first process of a DTensor's mesh has, on all of its processes; others keep theirs.
+
+    Replicas and shards of one tensor must not be drawn from different ones. Collective: all processes of the mesh
+    fill the tensor, as with every operation on a DTensor.
+    """
+    if not is_dtensor(tensor) or tensor.device_mesh.get_coordinate() is None:
+        return seed
+    import torch.distributed as dist
+
+    mesh = tensor.device_mesh
+    box = torch.tensor([seed], dtype=torch.int64, device=mesh.device_type)
+    for axis in range(mesh.ndim):  # after each, all along this axis have what its first process had
+        group = mesh.get_group(axis)
+        dist.broadcast(box, src=dist.get_global_rank(group, 0), group=group)
+    return int(box.item())
