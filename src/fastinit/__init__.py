@@ -36,6 +36,7 @@ __all__ = [
     "delta_orthogonal",
     "eye",
     "for_activation",
+    "get_include",
     "get_num_threads",
     "glorot_normal",
     "glorot_uniform",
@@ -63,10 +64,26 @@ __all__ = [
 ]
 
 
+_LATER = ("checkpoint", "dask", "jax", "keras", "torch")
+
+
 def __getattr__(name: str) -> Any:
-    if name == "checkpoint":  # read when it is first asked for
-        return importlib.import_module(".checkpoint", __name__)
+    if name in _LATER:  # read when it is first asked for
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+
+def get_include() -> str:
+    """The folder for the include path of Cython, from where ``cimport fastinit.kernels`` finds its declarations.
+
+    Only needed where the compiling Python does not see fastinit. No C headers are needed.
+
+    Examples
+    --------
+    ``cythonize("my_module.pyx", include_path=[fastinit.get_include()])``; examples/cython has two such modules.
+    """
+    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 _kernels.use_isa(choose_isa(os.environ.get("FASTINIT_ISA")))

@@ -79,6 +79,7 @@ _DISTRIBUTIONS = {"constant": FI_CONSTANT, "uniform": FI_UNIFORM, "normal": FI_N
                   "truncated_normal": FI_TRUNCATED}
 
 cdef const fi_isa *_isa = NULL
+cdef uint64_t MAX_SIZE = 1 << 62
 cdef unsigned long _main_thread = threading.main_thread().ident
 
 
@@ -366,6 +367,37 @@ cdef class DefaultFloatEnvironment:
 
     def __exit__(self, *exception):
         fi_fpenv_restore(self.saved)
+
+
+# ---- for other Cython code: see _kernels.pxd -----------------------------------------------------------------
+
+assert (FLOAT32, FLOAT64, FLOAT16, BFLOAT16) == (FI_FLOAT32, FI_FLOAT64, FI_FLOAT16, FI_BFLOAT16)
+assert (CONSTANT, UNIFORM, NORMAL, TRUNCATED_NORMAL) == (FI_CONSTANT, FI_UNIFORM, FI_NORMAL, FI_TRUNCATED)
+
+
+cdef const char *fill_range(void *out, size_t count, uint64_t first, int dtype, int distribution,
+                            const double *parameters, uint64_t key, uint64_t stream, int threads) noexcept nogil:
+    cdef fi_values values
+    cdef fi_plan plan
+    if not FLOAT32 <= dtype <= BFLOAT16:
+        return b"unknown dtype"
+    if not CONSTANT <= distribution <= TRUNCATED_NORMAL:
+        return b"unknown distribution"
+    if first >= MAX_SIZE or count > MAX_SIZE - first:
+        return b"elements beyond 2**62"
+    cdef const char *refused = fi_prepare(&values, <fi_distribution>distribution, <fi_dtype>dtype, parameters, key,
+                                          stream)
+    if refused != NULL or count == 0:
+        return refused
+    plan.first_index = first
+    plan.out = <char *>out
+    plan.naxes = 1
+    plan.axes[0].count = count
+    plan.axes[0].index_step = 1
+    plan.axes[0].byte_step = fi_item_size(values.dtype)
+    plan.axes[0].table = NULL
+    fi_run(_isa, &values, &plan, threads if threads > 1 else 1, NULL, NULL)
+    return NULL
 
 
 cdef int philox4x32(uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high) noexcept nogil:

@@ -1,0 +1,266 @@
+"""fastinit for JAX: the factories of jax.nn.initializers, and sharded arrays of recipes.
+
+``from fastinit import jax as init`` stands for ``jax.nn.initializers``: ``init.he_normal()(key, (512, 512))``. The key is
+the seed. Names, arguments, axes, truncation and errors are JAX's; values are fastinit's, the same with and without
+``jit`` and on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .arrays import DTYPES
+from .extras import require
+from .initializers import Initializer as _Description
+from .initializers import init as _describe
+from .recipe import Part, Recipe
+
+require("jax", "jax")
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+from jax.nn import initializers as _jax  # noqa: E402
+from jax.nn.initializers import Initializer, constant, ones, zeros  # noqa: E402
+
+__all__ = [
+    "Initializer",
+    "array",
+    "constant",
+    "delta_orthogonal",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "normal",
+    "ones",
+    "orthogonal",
+    "seed_of",
+    "truncated_normal",
+    "uniform",
+    "variance_scaling",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+]
+
+Axes = int | Sequence[int]
+
+
+def seed_of(key: Any) -> int:
+    """The seed that a PRNG key stands for: its words of 32 bits, the first one lowest.
+
+    Parameters
+    ----------
+    key : Array
+        One key, of ``jax.random.key`` or ``jax.random.PRNGKey``; not traced.
+
+    Returns
+    -------
+    int
+        ``sum(word << 32 * k for k, word in enumerate(jax.random.key_data(key)))``
+    """
+    return _seed_of_words(jax.random.key_data(key))
+
+
+def array(recipe: Part, sharding: Any) -> jax.Array:
+    """A global array with a recipe's values, each shard made for the device where it lives.
+
+    Parameters
+    ----------
+    recipe : Recipe or Part
+        Gives shape and dtype; see `fastinit.recipe`.
+    sharding : jax.sharding.Sharding
+        Over any mesh, of several processes too: each makes the shards that it can address. Shards that are replicated
+        are made once.
+
+    Returns
+    -------
+    Array
+
+    Raises
+    ------
+    ValueError
+        float64 without ``jax_enable_x64``.
+    """
+    if not isinstance(recipe, Part):
+        raise TypeError(f"a Recipe is needed, not {type(recipe).__name__}: see fastinit.recipe")
+    _check_dtype(recipe.dtype)
+    made: dict[tuple[Any, ...], np.ndarray] = {}
+
+    def shard(index: tuple[slice, ...]) -> np.ndarray:
+        where = tuple(along.indices(n) for along, n in zip(index, recipe.shape))
+        if where not in made:
+            made[where] = recipe[index]
+        return made[where]
+
+    return jax.make_array_from_callback(recipe.shape, sharding, shard)
+
+
+# ---- the factories ---------------------------------------------------------------------------------------------
+
+
+def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
+    """U[0, scale); ``jax.nn.initializers.uniform``."""
+    return _initializer(_jax.uniform(scale, dtype), "uniform", dtype, high=scale)
+
+
+def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
+    """N(0, stddev^2); ``jax.nn.initializers.normal``."""
+    return _initializer(_jax.normal(stddev, dtype), "normal", dtype, std=stddev)
+
+
+def truncated_normal(
+    stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, upper: Any = 2.0
+) -> Initializer:
+    """N(0, stddev^2) cut at `lower` and `upper`, in units of stddev; ``jax.nn.initializers.truncated_normal``."""
+    theirs = _jax.truncated_normal(stddev, dtype, lower, upper)
+    return _initializer(theirs, "truncated_normal", dtype, std=stddev, lower=lower, upper=upper)
+
+
+def variance_scaling(
+    scale: Any,
+    mode: str,
+    distribution: str,
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    dtype: Any = None,
+) -> Initializer:
+    """Variance scale/fan; ``jax.nn.initializers.variance_scaling``.
+
+    Parameters
+    ----------
+    scale : float
+        Variance times fan.
+    mode : str
+        fan_in, fan_out, fan_avg or fan_geo_avg.
+    distribution : str
+        truncated_normal (cut at two standard deviations, widened so that the variance is the same), normal or uniform.
+    in_axis, out_axis, batch_axis : int or sequence of int, optional
+        Axes of the shape; those that are none of them are the receptive field.
+    dtype : dtype, optional
+        float32, float64 (with ``jax_enable_x64``), float16 or bfloat16. Complex ones are left to JAX.
+    """
+    theirs = _jax.variance_scaling(scale, mode, distribution, in_axis, out_axis, batch_axis, dtype)
+    given = {"scale": scale, "mode": mode, "distribution": distribution}
+    return _initializer(theirs, "variance_scaling", dtype, **given, **_axes(in_axis, out_axis, batch_axis))
+
+
+def _named(name: str, title: str, **parameters: Any) -> Callable[..., Initializer]:
+    def factory(
+        in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None
+    ) -> Initializer:
+        theirs = getattr(_jax, name)(in_axis, out_axis, batch_axis, dtype)
+        return _initializer(theirs, name, dtype, **parameters, **_axes(in_axis, out_axis, batch_axis))
+
+    factory.__name__ = factory.__qualname__ = name
+    factory.__doc__ = f"{title}; ``jax.nn.initializers.{name}``. Arguments as for `variance_scaling`."
+    return factory
+
+
+_TRUNCATED = "truncated at two standard deviations"
+glorot_uniform = _named("glorot_uniform", "Glorot (Xavier) uniform: variance 2/(fan_in + fan_out)")
+glorot_normal = _named(
+    "glorot_normal", f"Glorot (Xavier) normal: variance 2/(fan_in + fan_out), {_TRUNCATED}", truncated=True
+)
+he_uniform = _named("he_uniform", "He (Kaiming) uniform: variance 2/fan_in")
+he_normal = _named("he_normal", f"He (Kaiming) normal: variance 2/fan_in, {_TRUNCATED}", truncated=True)
+lecun_uniform = _named("lecun_uniform", "LeCun uniform: variance 1/fan_in")
+lecun_normal = _named("lecun_normal", f"LeCun normal: variance 1/fan_in, {_TRUNCATED}", truncated=True)
+xavier_uniform, xavier_normal = glorot_uniform, glorot_normal
+kaiming_uniform, kaiming_normal = he_uniform, he_normal
+
+
+def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
+    """Haar-distributed orthogonal matrices times `scale`; ``jax.nn.initializers.orthogonal``.
+
+    `column_axis` has the columns, all other axes together are the rows; the shorter side is orthonormal. In bfloat16
+    and float16 too.
+    """
+    theirs = _jax.orthogonal(scale, column_axis)
+    return _initializer(theirs, "orthogonal", dtype, gain=scale, out_axis=column_axis)
+
+
+def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
+    """An orthogonal matrix at the centre of a convolution's kernel; ``jax.nn.initializers.delta_orthogonal``.
+
+    The shape is (\\*kernel, in, out). Both values of `column_axis` give the same distribution.
+    """
+    return _initializer(_jax.delta_orthogonal(scale, column_axis), "delta_orthogonal", dtype, gain=scale)
+
+
+# ---- what they share -------------------------------------------------------------------------------------------
+
+
+def _axes(in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> dict[str, Any]:
+    given = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
+    return {key: axes if isinstance(axes, int) else tuple(axes) for key, axes in given.items()}
+
+
+def _initializer(theirs: Initializer, name: str, default_dtype: Any, **parameters: Any) -> Initializer:
+    """JAX's initializer `theirs`, with our values: JAX checks the arguments, by its own function and without filling."""
+
+    def init(key: Any, shape: Any, dtype: Any = default_dtype, out_sharding: Any = None) -> jax.Array:
+        dtype = float if dtype is None else dtype
+        if dtype is not float:
+            if jnp.issubdtype(dtype, jnp.complexfloating):
+                return theirs(key, shape, dtype, out_sharding)
+            _check_dtype(jnp.dtype(dtype))
+        expected = jax.eval_shape(lambda key: theirs(key, shape, dtype, out_sharding), key)
+        if expected.dtype.name not in DTYPES:
+            raise TypeError(f"{expected.dtype.name} cannot be filled; known dtypes: {', '.join(DTYPES)}")
+        numbers = {key: float(v) if _is_real(v) else v for key, v in parameters.items()}
+        if isinstance(out_sharding, jax.sharding.PartitionSpec):
+            out_sharding = expected.sharding
+        words = jax.random.key_data(key)
+        return filled(_describe(name, **numbers), words, expected.shape, expected.dtype, out_sharding)
+
+    return init
+
+
+def filled(
+    description: _Description, words: Any, shape: tuple[int, ...], dtype: Any, sharding: Any = None
+) -> jax.Array:
+    """The values of a description on the seed that `words` make: at once, or as part of what is being traced."""
+    _check_dtype(jnp.dtype(dtype))
+    words = jnp.asarray(words, jnp.uint32) | jnp.uint32(0)  # traced wherever anything is
+
+    def recipe(words: Any) -> Recipe:
+        return Recipe(description, shape, dtype=dtype, seed=_seed_of_words(words))
+
+    if isinstance(words, jax.core.Tracer):
+        result = jax.ShapeDtypeStruct(shape, dtype)
+        made = jax.pure_callback(lambda words: recipe(words)[...], result, words, vmap_method="sequential")
+        return made if sharding is None else jax.sharding.reshard(made, sharding)
+    if sharding is None:
+        return jax.device_put(recipe(words)[...], may_alias=True)  # nobody else has the array
+    return array(recipe(words), _on_devices(sharding))
+
+
+def _is_real(value: Any) -> bool:
+    """Whether it is a scalar of NumPy or JAX."""
+    return hasattr(value, "dtype") and getattr(value, "ndim", None) == 0
+
+
+def _seed_of_words(words: Any) -> int:
+    return sum(int(word) << 32 * k for k, word in enumerate(np.asarray(words).ravel()))
+
+
+def _check_dtype(dtype: Any) -> None:
+    """JAX would silently make float32 of float64."""
+    if dtype == np.float64 and not jax.config.jax_enable_x64:
+        raise ValueError("float64 needs 64-bit types in JAX: jax.config.update('jax_enable_x64', True)")
+
+
+def _on_devices(sharding: Any) -> Any:
+    """The same sharding over the devices of the mesh in use, where it says only how they are arranged."""
+    if isinstance(getattr(sharding, "mesh", None), jax.sharding.AbstractMesh):
+        return jax.sharding.NamedSharding(jax.sharding.get_mesh(), sharding.spec)
+    return sharding
