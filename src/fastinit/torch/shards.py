@@ -84,14 +84,21 @@ def _held_of_dtensor(tensor: Any) -> list[Held]:
             raise ValueError(f"a DTensor with placement {placement} is a sum that no process holds: reduce it first")
         if placement.is_replicate():
             continue
-        dim, among, mine = placement.dim, mesh.size(axis), coordinate[axis]
-        factor = getattr(placement, "split_factor", 1)  # of a _StridedShard: FSDP of what is split already
-        pieces = (chunk(runs[dim], factor, k) for k in range(factor))
-        runs[dim] = join(run for piece in pieces for run in chunk(piece, among, mine))
+        dim, factor = placement.dim, getattr(placement, "split_factor", 1)
+        runs[dim] = divide(runs[dim], factor, mesh.size(axis), coordinate[axis])
     expected = tuple(sum(map(len, along)) for along in runs)
     if expected != tuple(local.shape):
         raise ValueError(f"placements {tensor.placements} give this process {expected}, but it holds {local.shape}")
     return [Held(local, runs)]
+
+
+def divide(runs: Runs, factor: int, among: int, k: int) -> Runs:
+    """What process k of `among` gets: a chunk, of each of `factor` chunks where a _StridedShard says so.
+
+    That is FSDP on an axis that is divided already, whose mesh axis comes later.
+    """
+    pieces = (chunk(runs, factor, piece) for piece in range(factor))
+    return join(run for piece in pieces for run in chunk(piece, among, k))
 
 
 def chunk(runs: Runs, pieces: int, k: int) -> Runs:

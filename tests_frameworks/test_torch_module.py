@@ -1,0 +1,353 @@
+"""init_module_: names, rules, ties, meta, buffers."""
+
+import pytest
+import torch
+from conftest import DTYPES, same
+from torch import nn
+
+import fastinit as fi
+from fastinit.torch import init_module_, memory
+
+
+class Model(nn.Module):
+    """A bit of everything: embedding with padding, norm, convolution, tied head, a non-persistent buffer."""
+
+    def __init__(self, tied=True, buffer=False):
+        super().__init__()
+        self.emb = nn.Embedding(20, 8, padding_idx=3)
+        self.body = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
+        self.conv = nn.Conv1d(8, 8, 3)
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 20, bias=False)
+        if tied:
+            self.head.weight = self.emb.weight
+        if buffer:
+            self.register_buffer("positions", torch.arange(8.0), persistent=False)
+
+
+class Reversed(nn.Module):
+    """The same parameters, constructed in another order."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(8)
+        self.conv = nn.Conv1d(8, 8, 3)
+        self.body = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
+        self.emb = nn.Embedding(20, 8, padding_idx=3)
+
+
+RULES = {
+    "emb.weight": fi.init("normal", std=0.02),
+    "head.weight": "zeros",
+    "*.bias": "zeros",
+    "norm.weight": "ones",
+    "conv.*": "orthogonal",
+    "*.weight": "he_normal",
+}
+
+
+def expected(name, shape, dtype="float32", seed=5):
+    kind, parameters = {
+        "emb.weight": ("normal", {"std": 0.02}),
+        "norm.weight": ("ones", {}),
+        "conv.weight": ("orthogonal", {"out_axis": 0}),
+    }.get(name, ("he_normal", {"in_axis": 1, "out_axis": 0}))
+    if name.endswith("bias"):
+        kind, parameters = "zeros", {}
+    array = fi.recipe(kind, shape, dtype=dtype, seed=seed, name=name, **parameters)[...]
+    if name == "emb.weight":
+        array[3] = 0
+    return array
+
+
+def check(module, dtype="float32"):
+    for name, parameter in module.named_parameters():
+        clean = name.replace("_orig_mod.", "").replace("_checkpoint_wrapped_module.", "")
+        assert same(parameter, expected(clean, tuple(parameter.shape), dtype)), name
+
+
+def test_every_parameter_is_the_recipe_of_its_name(dtype):
+    module = Model().to(dtype)
+    assert init_module_(module, RULES, seed=5) is module
+    check(module, DTYPES[dtype])
+    assert module.head.weight is module.emb.weight
+
+
+def test_order_of_construction_does_not_matter():
+    module = init_module_(Reversed(), RULES, seed=5)
+    check(module)
+
+
+def test_first_match_wins_and_globs_match_whole_names():
+    module = init_module_(nn.Linear(4, 4), {"bias": "zeros", "*ght": "ones", "*": "zeros"})
+    assert (module.weight == 1).all()
+    module = init_module_(module, {"weigh": "ones", "eight": "ones", "*": "zeros"})
+    assert not module.weight.any()
+
+
+def test_rules_of_none_leave_parameters():
+    module = Model()
+    before = module.conv.weight.clone()
+    init_module_(module, {"conv*": None, **RULES}, seed=5)
+    assert torch.equal(module.conv.weight, before)
+    assert same(module.body[0].weight, expected("body.0.weight", (16, 8)))
+
+
+def test_names_by_default_have_torchs_axes_and_initializers_their_own():
+    module = nn.Linear(50, 2000, bias=False)
+    init_module_(module, {"*": "he_normal"})
+    assert module.weight.std().item() == pytest.approx((2 / 50) ** 0.5, rel=0.02)
+    init_module_(module, {"*": fi.init("he_normal")})
+    assert module.weight.std().item() == pytest.approx((2 / 2000) ** 0.5, rel=0.02)
+
+
+# ---- wrappers --------------------------------------------------------------------------------------------------
+
+
+def test_compile_and_checkpoint_wrappers_do_not_matter():
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    module = Model()
+    module.body[0] = checkpoint_wrapper(module.body[0])
+    module.body[2] = torch.compile(module.body[2], backend="eager")
+    module = torch.compile(checkpoint_wrapper(module), backend="eager")
+    init_module_(module, RULES, seed=5)
+    check(module)
+
+
+def test_data_parallel_wrappers_do_not_matter():
+    module = nn.DataParallel(Model())
+    init_module_(module, RULES, seed=5)
+    check(module.module)
+    outer = nn.Module()
+    outer.stage = nn.DataParallel(Model())
+    init_module_(outer, {"stage.emb.weight": "normal", "*": "zeros"})
+    assert same(outer.stage.module.head.weight[4:], fi.normal((20, 8), seed=0, name="stage.emb.weight")[4:])
+
+
+def test_a_users_own_module_keeps_its_name():
+    outer = nn.Module()
+    outer.module = nn.Linear(4, 4)
+    init_module_(outer, {"module.weight": "normal", "*": "zeros"})
+    assert same(outer.module.weight, fi.normal((4, 4), seed=0, name="module.weight"))
+
+
+def test_stages_of_a_pipeline():
+    """A renumbered part of a model, with its prefix, has the values of the whole."""
+    whole = nn.ModuleDict({"layers": nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)))})
+    init_module_(whole, {"layers.*.weight": "he_normal", "*": "zeros"}, seed=1)
+    stage = nn.Linear(4, 4)
+    init_module_(stage, {"layers.2.weight": "he_normal", "*": "zeros"}, seed=1, prefix="layers.2.")
+    assert same(stage.weight, whole["layers"][2].weight)
+
+
+def test_two_parameters_of_one_name_are_refused():
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Module()
+            self.a.weight = nn.Parameter(torch.zeros(2))
+            self.a._orig_mod = nn.Module()
+            self.a._orig_mod.weight = nn.Parameter(torch.zeros(2))
+
+    with pytest.raises(ValueError, match=r"a\.weight: both"):
+        init_module_(Odd(), {"*": "normal"})
+    assert checkpoint_wrapper
+
+
+# ---- errors: all at once, before anything changes --------------------------------------------------------------
+
+
+def test_unmatched_parameters_are_one_error():
+    module = Model()
+    before = {name: p.clone() for name, p in module.named_parameters()}
+    with pytest.raises(ValueError) as caught:
+        init_module_(module, {"conv.weight": "he_normal", "norm.*": "he_normal", "emb*": "normal"})
+    first, *rest = str(caught.value).splitlines()
+    assert first == "no rule matches body.0.weight, body.0.bias, body.2.weight, body.2.bias, conv.bias"
+    assert [line.split(":")[0] for line in rest] == ["norm.weight", "norm.bias"]  # one axis has no fan
+    assert all(torch.equal(p, before[name]) for name, p in module.named_parameters())
+
+
+def test_parameters_that_cannot_be_filled():
+    module = Model()
+    module.counts = nn.Parameter(torch.zeros(3, dtype=torch.int64), requires_grad=False)
+    module.lazy = nn.LazyLinear(3)
+    with pytest.raises(ValueError, match=r"counts: .*int64(.|\n)*lazy\.weight: a lazy parameter"):
+        init_module_(module, {"counts": "zeros", "lazy.*": "zeros", **RULES})
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [({"*": "he_norml"}, "he_normal"), ({"*": 3}, "rule"), ({"*": lambda t: t}, "rule")],
+)
+def test_bad_rules(rules, why):
+    with pytest.raises((TypeError, ValueError), match=why):
+        init_module_(nn.Linear(2, 2), rules)
+
+
+def test_fsdp1_is_refused():
+    class FullyShardedDataParallel(nn.Module):
+        pass
+
+    module = nn.Sequential(FullyShardedDataParallel())
+    with pytest.raises(TypeError, match="fully_shard"):
+        init_module_(module, {"*": "zeros"})
+
+
+# ---- shared memory ---------------------------------------------------------------------------------------------
+
+
+def test_parameters_with_the_same_memory_are_filled_once_under_the_first_name():
+    module = Model(tied=False)
+    module.head.weight = nn.Parameter(module.emb.weight.detach())  # another object
+    init_module_(module, RULES, seed=5)
+    assert same(module.head.weight, expected("emb.weight", (20, 8)))
+
+
+def test_parameters_that_overlap_in_part_are_refused():
+    base = torch.zeros(100)
+    module = nn.ParameterDict({"a": nn.Parameter(base[:60].view(6, 10)), "b": nn.Parameter(base[50:].view(5, 10))})
+    with pytest.raises(ValueError, match="a and b share memory"):
+        init_module_(module, {"*": "normal"})
+    assert not base.any()
+
+
+def test_parameters_side_by_side_in_one_buffer_are_fine():
+    base = torch.zeros(10, 12)
+    module = nn.ParameterDict({"q": nn.Parameter(base[:, :4]), "k": nn.Parameter(base[:, 4:8]), "v": nn.Parameter(base[:, 8:])})
+    init_module_(module, {"*": "normal"})
+    for name in "qkv":
+        assert same(module[name], fi.normal((10, 4), seed=0, name=name))
+
+
+# ---- meta ------------------------------------------------------------------------------------------------------
+
+
+def on_meta(**options):
+    with torch.device("meta"):
+        return Model(**options)
+
+
+def test_meta_modules_are_materialised():
+    module = on_meta()
+    module.emb.weight.mark = "kept"
+    module.conv.weight.requires_grad_(False)
+    init_module_(module, RULES, seed=5)
+    assert not any(p.is_meta for p in module.parameters())
+    check(module)
+    assert module.head.weight is module.emb.weight
+    assert module.emb.weight.mark == "kept"
+    assert not module.conv.weight.requires_grad
+    assert isinstance(module.conv.weight, nn.Parameter)
+
+
+def test_what_is_not_on_meta_stays():
+    module = on_meta()
+    module.norm = nn.LayerNorm(8)
+    module.register_buffer("table", torch.arange(5.0))
+    norm = module.norm.weight
+    init_module_(module, RULES, seed=5)
+    assert module.norm.weight is norm
+    assert (module.table == torch.arange(5.0)).all()
+
+
+def test_buffers_need_a_callable():
+    module = on_meta(buffer=True)
+    with pytest.raises(ValueError, match=r"positions; give buffers="):
+        init_module_(module, RULES)
+    assert all(p.is_meta for p in module.parameters())
+    with pytest.raises(ValueError, match=r"without values: positions"):
+        init_module_(module, RULES, buffers=lambda module: None)
+    for build in (
+        lambda module: module.positions.copy_(torch.arange(8.0)),
+        lambda module: setattr(module, "positions", torch.arange(8.0)),
+    ):
+        module = on_meta(buffer=True)
+        init_module_(module, RULES, seed=5, buffers=build)
+        assert (module.positions == torch.arange(8.0)).all()
+        check(module)
+
+
+def test_running_statistics_reset_themselves():
+    with torch.device("meta"):
+        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    init_module_(module, {"0.weight": "he_normal", "1.weight": "ones", "*.bias": "zeros"})
+    reference = nn.BatchNorm2d(4)
+    for name, buffer in module[1].named_buffers():
+        assert torch.equal(buffer, dict(reference.named_buffers())[name])
+    module(torch.ones(2, 3, 8, 8))
+
+
+def test_rules_of_none_are_refused_on_meta():
+    with pytest.raises(ValueError, match=r"conv\.weight: it is on meta"):
+        init_module_(on_meta(), {"conv*": None, **RULES})
+
+
+def test_llama_from_meta():
+    """Its rotary frequencies are non-persistent buffers, which to_empty would leave as garbage."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    config = LlamaConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=100,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    rules = {"*norm.weight": "ones", "*": fi.init("normal", std=0.02)}
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+    with pytest.raises(ValueError, match="inv_freq"):
+        init_module_(model, rules)
+
+    def rebuild(model):
+        model.model.rotary_emb = LlamaRotaryEmbedding(config)
+
+    init_module_(model, rules, seed=1, buffers=rebuild)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    plain = LlamaForCausalLM(config)
+    assert torch.equal(model.model.rotary_emb.inv_freq, plain.model.rotary_emb.inv_freq)
+    init_module_(plain, rules, seed=1)
+    assert all(same(a, b) for a, b in zip(model.parameters(), plain.parameters()))
+    tokens = torch.arange(10)[None]
+    assert torch.equal(model(tokens).logits, plain(tokens).logits)
+
+
+# ---- other devices ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Tensors as if the CPU could not write to their memory, except for the buffers that values go through."""
+    stages = []
+
+    class Watched:
+        def __getattr__(self, name):
+            return getattr(torch, name)
+
+        def empty(self, *args, **kwargs):
+            stages.append(torch.empty(*args, **kwargs))
+            return stages[-1]
+
+    def on_host(tensor):
+        return any(tensor.untyped_storage().data_ptr() == stage.untyped_storage().data_ptr() for stage in stages)
+
+    monkeypatch.setattr(memory, "STAGE", 400)
+    monkeypatch.setattr(memory, "torch", Watched())
+    monkeypatch.setattr(memory, "on_host", on_host)
+    return stages
+
+
+def test_other_devices_get_values_through_one_small_buffer(elsewhere):
+    module = Model()
+    init_module_(module, {"conv*": "uniform", **RULES}, seed=5)
+    assert same(module.body[0].weight, expected("body.0.weight", (16, 8)))
+    assert same(module.emb.weight, expected("emb.weight", (20, 8)))
+    assert max(stage.nbytes for stage in elsewhere) <= 400
+
+
+def test_orthogonal_values_go_through_a_buffer_of_their_size(elsewhere):
+    module = nn.Linear(30, 20, bias=False)
+    init_module_(module, {"*": "orthogonal"})
+    assert same(module.weight, fi.orthogonal((20, 30), out_axis=0, seed=0, name="weight"))
