@@ -5,22 +5,28 @@ BIN = $(VENV)/bin
 CORE = $(wildcard src/fastinit/csrc/*.[ch])
 SOURCES = pyproject.toml setup.py src/fastinit/_kernels.pyx src/fastinit/_kernels.pxd src/fastinit/kernels.pxd $(CORE)
 
-.PHONY: help test demo lint format bench portability clean
+# the frameworks have an environment of their own: make test stays light
+FRAMEWORKS = .venv-frameworks
+
+.PHONY: help test test-frameworks demo lint format bench portability clean
 help:
 	@echo "make test         build into .venv and run the tests"
+	@echo "make test-frameworks  install torch, JAX, Keras, Dask and what goes with them, and run the adapters' tests"
 	@echo "make demo         initialise all of TinyLlama-1.1B in one buffer"
 	@echo "make bench        measure against torch, NumPy, Randompack and a constant fill"
 	@echo "make portability  the golden hashes from the C core, by every compiler and emulator at hand"
 	@echo "make lint         ruff, mypy, clang-format"
 	@echo "make format       let them rewrite"
 
-$(BIN)/python:
+$(BIN)/python $(FRAMEWORKS)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(PYTHON) -m venv $(@:/bin/python=)
+	$@ -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 
 $(VENV)/built: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet --editable .
+$(FRAMEWORKS)/built: $(FRAMEWORKS)/bin/python $(SOURCES)
+$(VENV)/built $(FRAMEWORKS)/built:
+	$(@D)/bin/python -m pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/group-%: $(BIN)/python pyproject.toml
@@ -29,6 +35,15 @@ $(VENV)/group-%: $(BIN)/python pyproject.toml
 
 test: $(VENV)/built $(VENV)/group-test
 	$(BIN)/python -m pytest -q
+
+# torch by its exact version: any other brings gigabytes of CUDA
+$(FRAMEWORKS)/group-frameworks: $(FRAMEWORKS)/bin/python pyproject.toml
+	$(FRAMEWORKS)/bin/python -m pip install --quiet torch==2.13.0
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --group frameworks
+	@touch $@
+
+test-frameworks: $(FRAMEWORKS)/group-frameworks $(FRAMEWORKS)/built
+	$(FRAMEWORKS)/bin/python -m pytest -q -W default tests_frameworks
 
 demo: $(VENV)/built
 	$(BIN)/python examples/tinyllama.py
@@ -66,5 +81,5 @@ portability:
 	tests/portability/run
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info src/fastinit/*.so src/fastinit/_kernels.c tools/sweep
+	rm -rf $(VENV) $(FRAMEWORKS) build dist src/*.egg-info src/fastinit/*.so src/fastinit/_kernels.c tools/sweep
 	find . -name __pycache__ -prune -exec rm -rf {} +

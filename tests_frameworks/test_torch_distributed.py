@@ -5,13 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from conftest import same
-from processes import in_processes
 from torch import nn
 
 import fastinit as fi
+from conftest import same
 from fastinit.torch import fill_, init_module_, intercept, shards
 from fastinit.torch import normal_ as our_normal_
+from processes import in_processes
 
 # ---- which rows, without processes -----------------------------------------------------------------------------
 
@@ -215,7 +215,13 @@ class Net(nn.Module):
         return self.head(self.norm(x))
 
 
-RULES = {"emb.weight": fi.init("normal", std=0.3), "*.bias": "zeros", "norm.weight": "ones", "*.down.weight": "orthogonal", "*": "he_normal"}
+RULES = {
+    "emb.weight": fi.init("normal", std=0.3),
+    "*.bias": "zeros",
+    "norm.weight": "ones",
+    "*.down.weight": "orthogonal",
+    "*": "he_normal",
+}
 
 
 def check_against_one_process(module):

@@ -7,11 +7,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import DTYPES, same
 from scipy import stats
 
 import fastinit as fi
 import fastinit.torch as init
+from conftest import DTYPES, same
 
 #: How each function draws, as a recipe.
 RECIPES = {
@@ -121,17 +121,13 @@ def test_a_seed_draws_from_no_generator(name):
 
 # ---- as torch has it -------------------------------------------------------------------------------------------
 
-FUNCTIONS = [name for name in torch.nn.init.__all__]
 
-
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", torch.nn.init.__all__)
 def test_every_function_is_there_with_torchs_arguments(name):
     theirs, ours = (inspect.signature(getattr(module, name)).parameters for module in (torch.nn.init, init))
     if name.endswith("_") or name == "calculate_gain":
         shared = list(ours.values())[: len(theirs)]
-        assert [(p.name, p.default, p.kind) for p in shared] == [
-            (p.name, p.default, p.kind) for p in theirs.values()
-        ]
+        assert [(p.name, p.default, p.kind) for p in shared] == [(p.name, p.default, p.kind) for p in theirs.values()]
         rest = list(ours.values())[len(theirs) :]
         assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in rest)
 

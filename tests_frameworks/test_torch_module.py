@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from conftest import DTYPES, same
 from torch import nn
 
 import fastinit as fi
+from conftest import DTYPES, same
 from fastinit.torch import init_module_, memory
 
 
@@ -163,7 +163,7 @@ def test_two_parameters_of_one_name_are_refused():
 def test_unmatched_parameters_are_one_error():
     module = Model()
     before = {name: p.clone() for name, p in module.named_parameters()}
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="no rule") as caught:
         init_module_(module, {"conv.weight": "he_normal", "norm.*": "he_normal", "emb*": "normal"})
     first, *rest = str(caught.value).splitlines()
     assert first == "no rule matches body.0.weight, body.0.bias, body.2.weight, body.2.bias, conv.bias"
@@ -217,7 +217,9 @@ def test_parameters_that_overlap_in_part_are_refused():
 
 def test_parameters_side_by_side_in_one_buffer_are_fine():
     base = torch.zeros(10, 12)
-    module = nn.ParameterDict({"q": nn.Parameter(base[:, :4]), "k": nn.Parameter(base[:, 4:8]), "v": nn.Parameter(base[:, 8:])})
+    module = nn.ParameterDict(
+        {"q": nn.Parameter(base[:, :4]), "k": nn.Parameter(base[:, 4:8]), "v": nn.Parameter(base[:, 8:])}
+    )
     init_module_(module, {"*": "normal"})
     for name in "qkv":
         assert same(module[name], fi.normal((10, 4), seed=0, name=name))

@@ -73,7 +73,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-
 def get_include() -> str:
     """The folder for the include path of Cython, from where ``cimport fastinit.kernels`` finds its declarations.
 

@@ -34,7 +34,7 @@ def array(recipe: Part, chunks: Any = "auto") -> da.Array:
     Returns
     -------
     dask.array.Array
-        Equal recipes give equal names. Slicing it makes only the elements that are asked for.
+        Equal recipes give equal names. Of a slice, Dask asks for what it needs of each chunk.
 
     Notes
     -----
@@ -46,4 +46,4 @@ def array(recipe: Part, chunks: Any = "auto") -> da.Array:
         raise TypeError(f"a Recipe is needed, not {type(recipe).__name__}: see fastinit.recipe")
     meta = np.empty((0,) * recipe.ndim, recipe.dtype)
     name = f"fastinit-{tokenize(recipe, chunks)}"
-    return da.from_array(recipe, chunks=chunks, name=name, meta=meta, asarray=False, fancy=False)
+    return da.from_array(recipe, chunks=chunks, name=name, meta=meta, asarray=False)

@@ -1,8 +1,8 @@
 """fastinit for JAX: the factories of jax.nn.initializers, and sharded arrays of recipes.
 
-``from fastinit import jax as init`` stands for ``jax.nn.initializers``: ``init.he_normal()(key, (512, 512))``. The key is
-the seed. Names, arguments, axes, truncation and errors are JAX's; values are fastinit's, the same with and without
-``jit`` and on every machine.
+``import fastinit.jax as init`` stands for ``jax.nn.initializers``: ``init.he_normal()(key, (512, 512))``. The key is
+the seed. Names, arguments, axes, truncation and errors are JAX's; values are fastinit's, the same with and without ``jit``
+and on every machine.
 """
 
 from __future__ import annotations
@@ -116,9 +116,7 @@ def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     return _initializer(_jax.normal(stddev, dtype), "normal", dtype, std=stddev)
 
 
-def truncated_normal(
-    stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, upper: Any = 2.0
-) -> Initializer:
+def truncated_normal(stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, upper: Any = 2.0) -> Initializer:
     """N(0, stddev^2) cut at `lower` and `upper`, in units of stddev; ``jax.nn.initializers.truncated_normal``."""
     theirs = _jax.truncated_normal(stddev, dtype, lower, upper)
     return _initializer(theirs, "truncated_normal", dtype, std=stddev, lower=lower, upper=upper)
@@ -154,9 +152,7 @@ def variance_scaling(
 
 
 def _named(name: str, title: str, **parameters: Any) -> Callable[..., Initializer]:
-    def factory(
-        in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None
-    ) -> Initializer:
+    def factory(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
         theirs = getattr(_jax, name)(in_axis, out_axis, batch_axis, dtype)
         return _initializer(theirs, name, dtype, **parameters, **_axes(in_axis, out_axis, batch_axis))
 
@@ -205,7 +201,7 @@ def _axes(in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> dict[str, Any]:
 
 
 def _initializer(theirs: Initializer, name: str, default_dtype: Any, **parameters: Any) -> Initializer:
-    """JAX's initializer `theirs`, with our values: JAX checks the arguments, by its own function and without filling."""
+    """JAX's initializer `theirs` with our values; JAX checks the arguments, by its own function, without filling."""
 
     def init(key: Any, shape: Any, dtype: Any = default_dtype, out_sharding: Any = None) -> jax.Array:
         dtype = float if dtype is None else dtype
@@ -213,7 +209,7 @@ def _initializer(theirs: Initializer, name: str, default_dtype: Any, **parameter
             if jnp.issubdtype(dtype, jnp.complexfloating):
                 return theirs(key, shape, dtype, out_sharding)
             _check_dtype(jnp.dtype(dtype))
-        expected = jax.eval_shape(lambda key: theirs(key, shape, dtype, out_sharding), key)
+        expected = jax.eval_shape(lambda: theirs(key, shape, dtype, out_sharding))
         if expected.dtype.name not in DTYPES:
             raise TypeError(f"{expected.dtype.name} cannot be filled; known dtypes: {', '.join(DTYPES)}")
         numbers = {key: float(v) if _is_real(v) else v for key, v in parameters.items()}

@@ -160,7 +160,8 @@ class Orthogonal(_Filled, _keras.Orthogonal):  # type: ignore[misc]
     def _describe(self, shape: tuple[int, ...]) -> _Description:
         if len(shape) < 2:
             raise ValueError(
-                f"The tensor to initialize must be at least two-dimensional. Received: shape={shape} of rank {len(shape)}."
+                "The tensor to initialize must be at least two-dimensional. "
+                f"Received: shape={shape} of rank {len(shape)}."
             )
         return _describe("orthogonal", gain=_number(self.gain))
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..pieces import Piece, batches, boxes, made_together, pieces
 from ..progress import Report, advancing, check_report
 from ..recipe import Recipe
 from ..threads import resolve_threads
-from ..pieces import Piece, batches, boxes, made_together, pieces
 from .reading import Checkpoint, Stored, open_checkpoint
 
 #: Bytes that are made and compared at once by one thread.

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..pieces import Piece, made_together, pieces
 from ..progress import Report, advancing
 from ..recipe import Recipe
 from .comparing import holds
 from .layout import File
 from .partial import InTheWay, Partial, remove_leftovers
-from ..pieces import Piece, made_together, pieces
 
 #: Bytes that one thread makes and writes at once: they stay in its cache on the way.
 PIECE = 1 << 20

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..pieces import Piece, made_together, pieces, rows_of_piece
 from ..progress import advancing
 from ..recipe import Recipe
 from .comparing import holds
@@ -30,7 +31,6 @@ from .partial import (
     replace_folder,
     write_journal,
 )
-from ..pieces import Piece, made_together, pieces, rows_of_piece
 from .reading import import_zarr
 from .writing import STRETCH, Options
 

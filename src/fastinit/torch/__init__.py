@@ -38,7 +38,6 @@ from .functions import (  # noqa: E402
     xavier_uniform_,
     zeros_,
 )
-
 from .intercepting import Intercept, intercept  # noqa: E402
 from .module import init_module_  # noqa: E402
 

@@ -10,7 +10,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ __all__ = [
 #: Axes of a torch weight.
 AXES = {"in_axis": 1, "out_axis": 0}
 
-Generator = torch.Generator | None
+Generator: TypeAlias = "torch.Generator | None"
 
 
 def uniform_(
@@ -124,7 +124,8 @@ def trunc_normal_(
     """
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
-            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be incorrect.",
+            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. "
+            "The distribution of values may be incorrect.",
             stacklevel=2,
         )
     _refused_by_torch(tensor, "normal_", mean, std, generator=generator)
@@ -268,9 +269,7 @@ def _deprecated(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Te
 
     @functools.wraps(function)
     def deprecated(*args: Any, **kwargs: Any) -> torch.Tensor:
-        warnings.warn(
-            f"`nn.init.{old}` is now deprecated in favor of `nn.init.{new}`.", FutureWarning, stacklevel=2
-        )
+        warnings.warn(f"`nn.init.{old}` is now deprecated in favor of `nn.init.{new}`.", FutureWarning, stacklevel=2)
         return function(*args, **kwargs)
 
     deprecated.__name__ = deprecated.__qualname__ = old
