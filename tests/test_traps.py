@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import fastinit as fi
+from conftest import DTYPES, bits
 from fastinit import _kernels
 
 
@@ -295,6 +296,38 @@ def test_first_touch_is_not_needed():
 
 
 # ---- builds ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mincore and madvise of Linux")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pages_around_an_output_are_not_made(dtype, threads):
+    """Fresh pages are made a tile at a time: those that the output lies in, and no others."""
+    page = mmap.PAGESIZE
+    region = mmap.mmap(-1, 16 << 20)
+    address = np.frombuffer(region, np.uint8).ctypes.data
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def made():
+        there = (ctypes.c_ubyte * (len(region) // page))()
+        assert libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(len(region)), there) == 0
+        return np.frombuffer(there, np.uint8) & 1
+
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        region.madvise(mmap.MADV_NOHUGEPAGE)
+    assert not made().any()
+    itemsize, first, last = DTYPES[dtype].itemsize, 3 * page + 24, (12 << 20) + 8
+    out = np.frombuffer(region, DTYPES[dtype], (last - first) // itemsize, first)
+    recipe = fi.recipe("normal", out.shape, dtype=dtype, seed=1)
+    for _ in range(2):  # fresh, then not
+        recipe.fill(out, threads=threads)
+        pages = np.flatnonzero(made())
+        assert pages[0] == first // page
+        assert pages[-1] == (last - 1) // page
+        assert len(pages) == pages[-1] - pages[0] + 1
+        assert (bits(out) == bits(recipe[...])).all()
+    assert not any(region[:first])
+    assert not any(region[last:])
 
 
 def test_no_symbol_of_a_newer_isa_leaks_into_base():

@@ -1,9 +1,11 @@
 /* tiles.c - cuts plans into tiles.
  *
  * Tiles are numbered in the order of memory, so that consecutive ones share pages. */
+#define _DEFAULT_SOURCE /* madvise, mincore */
 #include <string.h>
 
 #include "fastinit.h"
+#include "pages.h"
 #include "parallel.h"
 
 /* Elements of a tile. Measured: benchmarks/README.md, "Tiles and threads". */
@@ -18,6 +20,7 @@ typedef struct {
     const fi_isa *isa;
     const fi_values *values;
     const fi_plan *plan;
+    int fresh;     /* whether a tile's pages are to be made before it is filled */
     int run_axis;  /* neighbours in flat index, or -1 */
     int64_t shift; /* so that tiles of the run axis end at multiples of RUN_TILE or ACROSS_RUN */
     uint64_t tiles_along[FI_MAX_AXES];
@@ -61,6 +64,8 @@ static void copy_elements(char *to, int64_t to_step, const char *from, int64_t f
 static void fill_run(const job *j, uint64_t first, char *out, int64_t step, int64_t count) {
     const size_t size = fi_item_size(j->values->dtype);
     if (step == (int64_t)size) {
+        if (j->fresh)
+            fi_make_pages(out, (size_t)count * size);
         j->isa->fill(j->values, first, (size_t)count, out);
         return;
     }
@@ -221,6 +226,8 @@ int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int 
             tiles *= j.tiles_along[a];
         }
     }
+    if (last >= 0 && j.run_axis == last && plan->axes[last].byte_step == (int64_t)fi_item_size(values->dtype))
+        j.fresh = fi_is_fresh(plan->out, (size_t)plan->axes[last].count * fi_item_size(values->dtype));
     return j.elements ? fi_parallel(do_tile, &j, tiles, j.elements, threads, poll, context) : 0;
 }
 
