@@ -8,12 +8,13 @@ SOURCES = pyproject.toml setup.py src/fastinit/_kernels.pyx src/fastinit/_kernel
 # the frameworks have an environment of their own: make test stays light
 FRAMEWORKS = .venv-frameworks
 
-.PHONY: help test test-frameworks demo lint format bench portability clean
+.PHONY: help test test-frameworks demo lint format bench bench-frameworks portability clean
 help:
 	@echo "make test         build into .venv and run the tests"
 	@echo "make test-frameworks  install torch, JAX, Keras, Dask and what goes with them, and run the adapters' tests"
 	@echo "make demo         initialise all of TinyLlama-1.1B in one buffer"
 	@echo "make bench        measure against torch, NumPy, Randompack and a constant fill"
+	@echo "make bench-frameworks  Llama, Linear, meta modules and a sharded table against torch"
 	@echo "make portability  the golden hashes from the C core, by every compiler and emulator at hand"
 	@echo "make lint         ruff, mypy, clang-format"
 	@echo "make format       let them rewrite"
@@ -76,6 +77,9 @@ $(VENV)/words: benchmarks/words.c $(CORE)
 bench: $(VENV)/built $(VENV)/group-bench $(VENV)/torch
 	if [ "$$(uname -m)" = x86_64 ]; then $(MAKE) -s $(VENV)/words && $(VENV)/words; fi
 	$(BIN)/python -m pytest benchmarks -q -W default --benchmark-disable-gc --benchmark-columns=min,median,iqr,rounds
+
+bench-frameworks: $(FRAMEWORKS)/group-frameworks $(FRAMEWORKS)/built
+	$(FRAMEWORKS)/bin/python benchmarks/frameworks.py
 
 portability:
 	tests/portability/run

@@ -304,6 +304,45 @@ def test_fsdp_and_tensor_parallel():
     in_processes(4, check_fsdp_and_tensor_parallel)
 
 
+def check_torchrec():
+    """Tables cut by rows, by columns and whole; TorchRec's own objects, of which a process has its pieces."""
+    import torchrec
+    from torchrec.distributed import DistributedModelParallel
+    from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+    from torchrec.distributed.sharding_plan import column_wise, construct_module_sharding_plan, row_wise, table_wise
+    from torchrec.distributed.types import ShardingPlan
+
+    for cut in (
+        lambda table: row_wise(),
+        lambda table: column_wise(ranks=[0, 1]),
+        lambda table: table_wise(rank=table),
+    ):
+        tables = [
+            torchrec.EmbeddingBagConfig(name=f"t{i}", embedding_dim=16, num_embeddings=101 + i, feature_names=[f"f{i}"])
+            for i in range(2)
+        ]
+        module = nn.Module()
+        module.bags = torchrec.EmbeddingBagCollection(device=torch.device("meta"), tables=tables)
+        sharder = EmbeddingBagCollectionSharder()
+        plan = construct_module_sharding_plan(
+            module.bags, {f"t{i}": cut(i) for i in range(2)}, sharder, local_size=2, world_size=2, device_type="cpu"
+        )
+        module = DistributedModelParallel(
+            module, device=torch.device("cpu"), plan=ShardingPlan({"bags": plan}), sharders=[sharder]
+        )
+        init_module_(module, {"*": fi.init("normal", std=0.02)}, seed=3)
+        for name, tensor in module.state_dict().items():
+            recipe = fi.recipe("normal", tuple(tensor.size()), std=0.02, seed=3, name=name)
+            for shard in tensor.local_shards():
+                offsets, sizes = shard.metadata.shard_offsets, shard.metadata.shard_sizes
+                assert same(shard.tensor, recipe[tuple(slice(o, o + n) for o, n in zip(offsets, sizes))])
+
+
+def test_torchrec():
+    pytest.importorskip("torchrec", reason="torchrec is tried where it is installed: 1.8.0 with fbgemm-gpu-cpu 1.8.0")
+    in_processes(2, check_torchrec)
+
+
 def check_data_parallel():
     from torch.nn.parallel import DistributedDataParallel
 

@@ -1,8 +1,8 @@
 """fastinit for JAX: the factories of jax.nn.initializers, and sharded arrays of recipes.
 
 ``import fastinit.jax as init`` stands for ``jax.nn.initializers``, as in ``init.he_normal()(key, (512, 512))``. The key
-is the seed. Names, arguments, axes, truncation and errors are JAX's; values are fastinit's, with and without ``jit`` and
-on every machine the same.
+is the seed. Names, arguments, axes, truncation and errors are JAX's; values are fastinit's, with and without ``jit``
+and on every machine the same.
 """
 
 from __future__ import annotations

@@ -11,6 +11,12 @@ require("torch", "torch")
 
 from .fill import fill_, tensor  # noqa: E402
 from .functions import (  # noqa: E402
+    _calculate_correct_fan as _calculate_correct_fan,  # not public, but much used
+)
+from .functions import (
+    _calculate_fan_in_and_fan_out as _calculate_fan_in_and_fan_out,
+)
+from .functions import (
     calculate_gain,
     constant,
     constant_,

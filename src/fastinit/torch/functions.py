@@ -14,7 +14,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch.nn.init import calculate_gain, constant_, dirac_, eye_, ones_, zeros_
+from torch.nn.init import (
+    _calculate_correct_fan,
+    _calculate_fan_in_and_fan_out,
+    calculate_gain,
+    constant_,
+    dirac_,
+    eye_,
+    ones_,
+    zeros_,
+)
 
 from ..recipe import Recipe
 from ..stream import check_seed
@@ -338,7 +347,7 @@ def _cuts(mean: float, std: float, a: float, b: float) -> tuple[float, float]:
 def _xavier(
     tensor: torch.Tensor, initializer: str, gain: float, generator: Generator, seed: int | None, name: str
 ) -> torch.Tensor:
-    torch.nn.init._calculate_fan_in_and_fan_out(tensor)  # raises torch's error for fewer than two axes
+    _calculate_fan_in_and_fan_out(tensor)  # raises torch's error for fewer than two axes
     _refused_by_torch(tensor, *(("uniform_", -gain, gain) if "uniform" in initializer else ("normal_", 0, gain)))
     return _fill(tensor, initializer, generator, seed, name, gain=float(gain), **AXES)
 
@@ -356,7 +365,7 @@ def _kaiming(
     if 0 in tensor.shape:
         warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=3)
         return tensor
-    fan = torch.nn.init._calculate_correct_fan(tensor, mode)
+    fan = _calculate_correct_fan(tensor, mode)
     gain = calculate_gain(nonlinearity, a)
     if nonlinearity in ("relu", "leaky_relu"):
         slope = float(a) if nonlinearity == "leaky_relu" else 0.0

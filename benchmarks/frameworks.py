@@ -1,0 +1,192 @@
+"""Whole models and tables in their frameworks: interleaved runs, minima and medians, ratios of one session.
+
+    make bench-frameworks
+
+Each contestant runs in turn, five times, on fresh memory, as real code does. Beside ours stands the same work with a
+constant fill in the place of the random one: what memory allows.
+"""
+
+import gc
+import hashlib
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+
+import numpy as np
+import torch
+
+import fastinit as fi
+import fastinit.torch as ft
+from fastinit.torch import intercepting
+
+ROUNDS = 5
+LLAMA = {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "vocab_size": 32000}
+HEADS = {"num_attention_heads": 32, "num_key_value_heads": 4}
+
+
+def compare(title, contestants, rounds=ROUNDS):
+    """Runs every contestant in turn and prints how much longer than the first each takes."""
+    times = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, run in contestants.items():
+            gc.collect()
+            start = time.perf_counter()
+            made = run()
+            times[name].append(time.perf_counter() - start)
+            del made
+    print(f"\n{title}")
+    ours = times[next(iter(times))]
+    for name, taken in times.items():
+        ratio = min(taken) / min(ours), statistics.median(taken) / statistics.median(ours)
+        print(
+            f"  {name:<44} minimum {ratio[0]:6.2f}  median {ratio[1]:6.2f}   ({min(taken):.3g} s at best)", flush=True
+        )
+
+
+class Constants:
+    """intercept, but every fill writes one value."""
+
+    def __enter__(self):
+        self.real = dict(intercepting._INIT)
+        intercepting._INIT.update(dict.fromkeys(self.real, self.fill))
+        self.mode = ft.intercept(0)
+        self.mode.__enter__()
+
+    def __exit__(self, *exception):
+        self.mode.__exit__(*exception)
+        intercepting._INIT.update(self.real)
+
+    @staticmethod
+    def fill(tensor, *args, **kwargs):
+        return ft.fill_(tensor, fi.recipe("constant", tuple(tensor.shape), value=0.5))
+
+
+def within(context, make):
+    with context:
+        return make()
+
+
+def llama():
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(**LLAMA, **HEADS)
+
+    def make():
+        return LlamaForCausalLM(config)
+
+    contestants = {
+        "intercept()": lambda: within(ft.intercept(0), make),
+        "the same hook, constant fill": lambda: within(Constants(), make),
+        "plain": make,
+    }
+    compare(f"LlamaForCausalLM, {sum(p.numel() for p in make().parameters()):,} parameters", contestants)
+    plain, ours = make(), within(ft.intercept(0), make)
+    for (name, a), b in zip(plain.named_parameters(), ours.parameters()):
+        wanted, got = a.std().item(), b.std().item()
+        assert abs(wanted - got) <= 0.02 * wanted, name
+        assert abs(b.mean().item()) <= 0.02 or a.mean() == b.mean(), name
+
+
+def linear():
+    def make():
+        return torch.nn.Linear(8192, 8192)
+
+    contestants = {
+        "intercept()": lambda: within(ft.intercept(0), make),
+        "the same hook, constant fill": lambda: within(Constants(), make),
+        "plain": make,
+    }
+    compare("torch.nn.Linear(8192, 8192)", contestants)
+
+
+def meta():
+    def empty():
+        with torch.device("meta"):
+            return torch.nn.Sequential(*(torch.nn.Linear(4096, 4096) for _ in range(16)))
+
+    def theirs():
+        module = empty().to_empty(device="cpu")
+        for child in module:
+            child.reset_parameters()
+        return module
+
+    def with_constants():
+        return ft.init_module_(empty(), {"*": fi.init("constant", value=0.5)})
+
+    contestants = {
+        "init_module_": lambda: ft.init_module_(empty(), {"*.weight": "he_uniform", "*.bias": "zeros"}),
+        "init_module_, constants": with_constants,
+        "to_empty, reset_parameters": theirs,
+    }
+    compare("a meta model of 16 Linear(4096, 4096)", contestants)
+
+
+# ---- a sharded table -------------------------------------------------------------------------------------------
+
+ROWS, WIDTH = 40_000_000, 128
+TABLE = {"std": 0.02, "seed": 0, "name": "emb"}
+
+
+def rows_of(part, parts):
+    return slice(ROWS * part // parts, ROWS * (part + 1) // parts)
+
+
+def fill_share(part, parts, dtype, result):
+    """One process's rows, on fresh memory and then again; and the hash of the block hashes of its bytes."""
+    table = fi.recipe("normal", (ROWS, WIDTH), dtype=dtype, **TABLE)
+    shard = table.part(np.s_[rows_of(part, parts)])
+    out = np.empty(shard.shape, np.uint16 if dtype == "bfloat16" else dtype)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        shard.fill(out)
+        times.append(time.perf_counter() - start)
+    blocks = [hashlib.sha256(out[low : low + 1_000_000]).digest() for low in range(0, len(out), 1_000_000)]
+    result.put((times[0], min(times[1:]), blocks))
+
+
+def table():
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    dtype = "float32" if free > 1.1 * ROWS * WIDTH * 4 else "bfloat16"
+    print(f"\nembedding of {ROWS:,} x {WIDTH} in {dtype}, a process for each share")
+    context = multiprocessing.get_context("spawn")
+    first = None
+    for parts in (1, 2, 4):
+        cold, warm, blocks = [], [], []
+        for part in range(parts):  # one after the other: on machines of their own they would not share this memory
+            result = context.SimpleQueue()
+            process = context.Process(target=fill_share, args=(part, parts, dtype, result))
+            process.start()
+            times = result.get()
+            process.join()
+            cold.append(times[0])
+            warm.append(times[1])
+            blocks += times[2]
+        whole = hashlib.sha256(b"".join(blocks)).hexdigest()
+        first = first or (statistics.median(cold), statistics.median(warm), whole)
+        assert whole == first[2]
+        print(
+            f"  1/{parts}: fresh memory {statistics.median(cold) / first[0]:.3f} of the whole's time, "
+            f"again {statistics.median(warm) / first[1]:.3f} ({statistics.median(warm):.3g} s); sha256 {whole[:16]}"
+        )
+    recipe = fi.recipe("normal", (ROWS, WIDTH), dtype=dtype, **TABLE)
+    columns = recipe.part(np.s_[:, 32:64])
+    evicted = np.random.default_rng(0).integers(0, ROWS, 100_000)
+    start = time.perf_counter()
+    rows = columns.take(evicted)
+    taken = time.perf_counter() - start
+    assert rows[:100].tobytes() == np.ascontiguousarray(recipe.take(evicted[:100])[:, 32:64]).tobytes()
+    start = time.perf_counter()
+    recipe[: len(evicted) // 4]
+    print(
+        f"  100,000 evicted rows of a column shard: {taken / (time.perf_counter() - start):.2f} x the time of as many elements in a row"
+    )
+
+
+if __name__ == "__main__":
+    print(f"{os.cpu_count()} CPUs, {fi.get_num_threads()} threads, {fi._kernels.isa()}, torch {torch.__version__}")
+    jobs = {"llama": llama, "linear": linear, "meta": meta, "table": table}
+    for name in sys.argv[1:] or jobs:
+        jobs[name]()

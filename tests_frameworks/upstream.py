@@ -1,0 +1,36 @@
+"""Runs a framework's own test file with our functions in the place of its own; the files are in its source tree.
+
+    python tests_frameworks/upstream.py torch PYTORCH/test/nn/test_init.py
+    python tests_frameworks/upstream.py jax JAX/tests/nn_test.py NNInitializersTest
+
+(`pip install expecttest` for torch's, `absl-py` for JAX's. Keras's are in its wheel: test_keras.py runs them.)
+"""
+
+import runpy
+import sys
+
+
+def substitute(framework):
+    if framework == "torch":
+        import torch
+
+        import fastinit.torch
+
+        torch.nn.init = sys.modules["torch.nn.init"] = fastinit.torch
+    elif framework == "jax":
+        import jax
+
+        import fastinit.jax
+
+        jax.nn.initializers = sys.modules["jax.nn.initializers"] = fastinit.jax
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        raise SystemExit(__doc__)
+    _, framework, path, *arguments = sys.argv
+    substitute(framework)
+    sys.argv = [path, *arguments]
+    runpy.run_path(path, run_name="__main__")
