@@ -15,8 +15,8 @@ from .recipe import Part
 
 require("dask", "dask")
 
-import dask.array as da  # noqa: E402
-from dask.base import tokenize  # noqa: E402
+import dask.array as da
+from dask.base import tokenize
 
 __all__ = ["array"]
 

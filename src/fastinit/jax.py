@@ -20,10 +20,10 @@ from .recipe import Part, Recipe
 
 require("jax", "jax")
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-from jax.nn import initializers as _jax  # noqa: E402
-from jax.nn.initializers import Initializer, constant, ones, zeros  # noqa: E402
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers as _jax
+from jax.nn.initializers import Initializer, constant, ones, zeros
 
 __all__ = [
     "Initializer",

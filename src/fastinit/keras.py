@@ -19,9 +19,9 @@ from .recipe import Recipe
 
 require("keras", "keras")
 
-import keras  # noqa: E402
-from keras import initializers as _keras  # noqa: E402
-from keras.src.initializers.random_initializers import compute_fans  # noqa: E402  what Keras calls a fan
+import keras
+from keras import initializers as _keras
+from keras.src.initializers.random_initializers import compute_fans  # what Keras calls a fan
 
 __all__ = [
     "Constant",

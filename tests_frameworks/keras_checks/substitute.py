@@ -17,9 +17,9 @@ conftest = types.ModuleType("conftest")
 conftest.skip_if_backend = skip_if_backend
 sys.modules["conftest"] = conftest
 
-import keras.src.initializers as theirs  # noqa: E402
+import keras.src.initializers as theirs
 
-import fastinit.keras as ours  # noqa: E402
+import fastinit.keras as ours
 
 replaced = {getattr(theirs, name): getattr(ours, name) for name in ours.__all__}
 for name in ours.__all__:

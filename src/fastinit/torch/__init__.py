@@ -9,13 +9,8 @@ from ..extras import require
 
 require("torch", "torch")
 
-from .fill import fill_, tensor  # noqa: E402
-from .functions import (  # noqa: E402
-    _calculate_correct_fan as _calculate_correct_fan,  # not public, but much used
-)
-from .functions import (
-    _calculate_fan_in_and_fan_out as _calculate_fan_in_and_fan_out,
-)
+from . import functions
+from .fill import fill_, tensor
 from .functions import (
     calculate_gain,
     constant,
@@ -44,8 +39,12 @@ from .functions import (
     xavier_uniform_,
     zeros_,
 )
-from .intercepting import Intercept, intercept  # noqa: E402
-from .module import init_module_  # noqa: E402
+from .intercepting import Intercept, intercept
+from .module import init_module_
+
+# not public in torch.nn.init either, but much used
+_calculate_fan_in_and_fan_out = functions._calculate_fan_in_and_fan_out
+_calculate_correct_fan = functions._calculate_correct_fan
 
 __all__ = [
     "Intercept",
