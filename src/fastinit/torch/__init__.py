@@ -9,7 +9,13 @@ from ..extras import require
 
 require("torch", "torch")
 
-from . import functions
+from torch.nn.init import (  # not public, but much used
+    _calculate_correct_fan as _calculate_correct_fan,
+)
+from torch.nn.init import (
+    _calculate_fan_in_and_fan_out as _calculate_fan_in_and_fan_out,
+)
+
 from .fill import fill_, tensor
 from .functions import (
     calculate_gain,
@@ -41,10 +47,6 @@ from .functions import (
 )
 from .intercepting import Intercept, intercept
 from .module import init_module_
-
-# not public in torch.nn.init either, but much used
-_calculate_fan_in_and_fan_out = functions._calculate_fan_in_and_fan_out
-_calculate_correct_fan = functions._calculate_correct_fan
 
 __all__ = [
     "Intercept",
