@@ -129,12 +129,13 @@ def check_the_rest():
         tensor = distribute_tensor(torch.zeros(9, 5), mesh, [Shard(0), Shard(1)])
         nn.init.trunc_normal_(tensor, std=0.5, a=-1, b=1)
         other = nn.init.orthogonal_(distribute_tensor(torch.zeros(9, 5), mesh, [Shard(1), Shard(0)]))
-        tensor.normal_() if rank < 0 else None
     assert filling.fills == 2
     assert same(tensor.full_tensor(), fi.truncated_normal((9, 5), std=0.5, seed=3, name="0"))
     assert same(other.full_tensor(), fi.orthogonal((9, 5), out_axis=0, seed=3, name="1"))
     torch.manual_seed(rank)
     with intercept():
+        for _ in range(rank):  # fills of their own
+            torch.randn(2)
         tensor = nn.init.normal_(distribute_tensor(torch.zeros(9, 5), mesh, [Replicate(), Shard(1)]))
     whole = tensor.full_tensor()
     gathered = [torch.empty_like(whole) for _ in range(4)]
@@ -147,6 +148,18 @@ def check_the_rest():
     assert our_normal_(leaf, seed=0) is leaf
     assert leaf._version > version[0]
     assert leaf._local_tensor._version > version[1]
+
+    # two parameters on the same shards are one
+    shared = distribute_tensor(torch.zeros(8, 8), mesh, [Shard(0), Shard(1)])
+    module = nn.ParameterDict({"a": nn.Parameter(shared), "b": nn.Parameter(shared.detach())})
+    init_module_(module, {"*": "normal"}, seed=1)
+    assert same(module["b"].full_tensor(), fi.normal((8, 8), seed=1, name="a"))
+
+    # inference tensors
+    with torch.inference_mode():
+        frozen = distribute_tensor(torch.zeros(8, 8), mesh, [Shard(0), Shard(1)])
+    with pytest.raises(RuntimeError, match="inference"):
+        our_normal_(frozen, seed=0)
 
     # processes outside a mesh hold nothing
     pair = distribute_tensor(torch.zeros(6, 4), DeviceMesh("cpu", [1, 2]), [Shard(0)])
@@ -251,7 +264,12 @@ def check_fsdp(world):
             fully_shard(block, mesh=mesh)
         fully_shard(module, mesh=mesh)
         assert module.blocks[0].up.weight.is_meta
+        module.blocks[0].up.weight.mark = module.emb.weight.mark = "kept"
+        module.blocks[1].up.weight.requires_grad_(False)
         init_module_(torch.compile(module, backend="eager") if compiled else module, RULES, seed=8)
+        assert module.blocks[0].up.weight.mark == module.emb.weight.mark == "kept"
+        assert module.head.weight is module.emb.weight
+        assert not module.blocks[1].up.weight.requires_grad
         check_against_one_process(module)
 
 

@@ -111,6 +111,17 @@ def test_a_generator_governs_and_leaves_the_default_one_alone():
 
 
 @pytest.mark.parametrize("name", RECIPES)
+def test_what_is_refused_or_empty_draws_from_no_generator(name):
+    state = torch.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # kaiming's, of empty tensors
+        getattr(init, name)(torch.empty(0, 4))
+    with pytest.raises((TypeError, ValueError)):
+        getattr(init, name)(torch.empty(1, 4).expand(4, 4))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_seed_draws_from_no_generator(name):
     state = torch.get_rng_state()
     getattr(init, name)(torch.empty(4, 4), seed=0)
@@ -170,6 +181,14 @@ CALLS = [
     ("kaiming_uniform_", (torch.empty(2, 2),), {"mode": "fan_avg"}),
     ("kaiming_uniform_", (torch.empty(2, 2),), {"nonlinearity": "gelu"}),
     ("kaiming_uniform_", (torch.empty(2, 2),), {"a": "x"}),
+    ("kaiming_uniform_", (torch.empty(2, 2),), {"a": None}),
+    ("kaiming_uniform_", (torch.empty(2, 2),), {"a": math.inf}),
+    ("kaiming_uniform_", (torch.empty(2, 2),), {"generator": 5}),
+    ("kaiming_normal_", (torch.empty(2, 2),), {"a": None}),
+    ("kaiming_normal_", (torch.empty(2, 2),), {"generator": 5}),
+    ("xavier_uniform_", (torch.empty(2, 2),), {"generator": 5}),
+    ("xavier_normal_", (torch.empty(2, 2),), {"generator": 5}),
+    ("orthogonal_", (torch.empty(2, 2),), {"generator": 5}),
     ("kaiming_normal_", (torch.empty(3),), {}),
     ("kaiming_normal_", (torch.empty(0, 1),), {}),
     ("kaiming_normal_", (torch.empty(2, 2),), {"mode": "fan_avg"}),
@@ -331,6 +350,13 @@ def test_errors_say_why():
         init.normal_(torch.empty(3, dtype=torch.int64))
     with pytest.raises(ValueError, match="overlaps itself"):
         init.normal_(torch.empty(1).expand(3))
+    with torch.inference_mode():
+        frozen = torch.zeros(3)
+    with pytest.raises(RuntimeError, match="Inplace update to inference tensor"):
+        init.normal_(frozen, seed=0)
+    assert not frozen.any()
+    with torch.inference_mode():
+        assert init.normal_(frozen, seed=0).any()
     freed = torch.empty(1000)
     freed.untyped_storage().resize_(0)
     with pytest.raises(ValueError, match="storage has been freed"):
@@ -364,4 +390,10 @@ def test_fill_refuses_other_shapes_and_dtypes():
         init.fill_(torch.zeros(5, 4, dtype=torch.float64), recipe)
     with pytest.raises(TypeError, match="Recipe"):
         init.fill_(tensor, "normal")
+    with pytest.raises(TypeError, match="Recipe"):
+        init.tensor("normal")
+    with pytest.raises(TypeError, match="a tensor is needed, not ndarray"):
+        init.fill_(np.zeros((5, 4), np.float32), recipe)
+    with pytest.raises(TypeError, match="on meta"):
+        init.fill_(torch.zeros(5, 4, device="meta"), recipe, staged=True)
     assert not tensor.any()

@@ -125,6 +125,20 @@ def test_data_parallel_wrappers_do_not_matter():
     assert same(outer.stage.module.head.weight[4:], fi.normal((20, 8), seed=0, name="stage.emb.weight")[4:])
 
 
+def test_kinds_of_data_parallel_modules():
+    class Mine(nn.DataParallel):
+        pass
+
+    class DataParallel(nn.Module):  # somebody else's, of that name
+        def __init__(self):
+            super().__init__()
+            self.module = nn.Linear(4, 4)
+
+    for outer, name in ((Mine(nn.Linear(4, 4)), "weight"), (DataParallel(), "module.weight")):
+        init_module_(outer, {name: "normal", "*bias": "zeros"})
+        assert same(outer.module.weight, fi.normal((4, 4), seed=0, name=name))
+
+
 def test_a_users_own_module_keeps_its_name():
     outer = nn.Module()
     outer.module = nn.Linear(4, 4)
@@ -142,8 +156,6 @@ def test_stages_of_a_pipeline():
 
 
 def test_two_parameters_of_one_name_are_refused():
-    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
-
     class Odd(nn.Module):
         def __init__(self):
             super().__init__()
@@ -154,7 +166,6 @@ def test_two_parameters_of_one_name_are_refused():
 
     with pytest.raises(ValueError, match=r"a\.weight: both"):
         init_module_(Odd(), {"*": "normal"})
-    assert checkpoint_wrapper
 
 
 # ---- errors: all at once, before anything changes --------------------------------------------------------------
@@ -179,20 +190,90 @@ def test_parameters_that_cannot_be_filled():
         init_module_(module, {"counts": "zeros", "lazy.*": "zeros", **RULES})
 
 
+def freed():
+    tensor = torch.zeros(4)
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+def two_tensor():
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    return TwoTensor(torch.zeros(4), torch.zeros(4))
+
+
+def fake():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        return torch.zeros(4)
+
+
+def frozen():
+    with torch.inference_mode():
+        return torch.zeros(4)
+
+
+BAD = {
+    "expanded": lambda: torch.zeros(1).expand(4),
+    "overlapping": lambda: torch.zeros(10).as_strided((4, 4), (1, 2)),
+    "sparse": lambda: torch.zeros(4, 4).to_sparse(),
+    "freed": freed,
+    "negated": lambda: torch._neg_view(torch.zeros(4)),
+    "wrapping": two_tensor,
+    "fake": fake,
+    "inference": frozen,
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_nothing_is_filled_if_one_cannot_be(what):
+    module = nn.Module()
+    module.a = nn.Parameter(torch.zeros(4))
+    module.b = nn.Parameter(BAD[what](), requires_grad=False)
+    with pytest.raises(ValueError, match="^b: "):
+        init_module_(module, {"*": "normal"})
+    assert not module.a.any()
+
+
+def test_nothing_is_materialised_if_one_cannot_be():
+    module = nn.Module()
+    module.a = nn.Parameter(torch.zeros(4, device="meta"))
+    module.b = nn.Parameter(torch.sparse_coo_tensor(size=(4, 4), device="meta"), requires_grad=False)
+    with pytest.raises(ValueError, match="^b: .*layout"):
+        init_module_(module, {"*": "normal"})
+    assert module.a.is_meta
+    with pytest.raises(ValueError, match="meta"):
+        init_module_(nn.Linear(2, 2, device="meta"), {"*": "zeros"}, device="meta")
+
+
 @pytest.mark.parametrize(
-    ("rules", "why"),
-    [({"*": "he_norml"}, "he_normal"), ({"*": 3}, "rule"), ({"*": lambda t: t}, "rule")],
+    ("rules", "options", "why"),
+    [
+        ({"*": "he_norml"}, {}, "he_normal"),
+        ({"*": 3}, {}, "rule"),
+        ({"*": lambda t: t}, {}, "rule"),
+        ({1: "zeros"}, {}, "glob"),
+        ([("*", "zeros")], {}, "mapping"),
+        (None, {}, "mapping"),
+        ({"*": "zeros"}, {"prefix": None}, "name"),
+        ({"*": "zeros"}, {"seed": -1}, "seed"),
+        ({"*": "zeros"}, {"seed": 1.5}, "seed"),
+    ],
 )
-def test_bad_rules(rules, why):
+def test_bad_arguments(rules, options, why):
     with pytest.raises((TypeError, ValueError), match=why):
-        init_module_(nn.Linear(2, 2), rules)
+        init_module_(nn.Linear(2, 2), rules, **options)
 
 
 def test_fsdp1_is_refused():
-    class FullyShardedDataParallel(nn.Module):
-        pass
+    from torch.distributed.fsdp import FullyShardedDataParallel
 
-    module = nn.Sequential(FullyShardedDataParallel())
+    class Wrapped(FullyShardedDataParallel):
+        def __init__(self):  # without processes to shard over
+            nn.Module.__init__(self)
+
+    module = nn.Sequential(Wrapped())
     with pytest.raises(TypeError, match="fully_shard"):
         init_module_(module, {"*": "zeros"})
 
@@ -210,9 +291,37 @@ def test_parameters_with_the_same_memory_are_filled_once_under_the_first_name():
 def test_parameters_that_overlap_in_part_are_refused():
     base = torch.zeros(100)
     module = nn.ParameterDict({"a": nn.Parameter(base[:60].view(6, 10)), "b": nn.Parameter(base[50:].view(5, 10))})
-    with pytest.raises(ValueError, match="a and b share memory"):
+    with pytest.raises(ValueError, match="a and b share elements"):
         init_module_(module, {"*": "normal"})
     assert not base.any()
+
+
+def test_parameters_that_are_not_filled_may_be_views_of_others():
+    base = torch.zeros(6, 10)
+    module = nn.ParameterDict({"a": nn.Parameter(base), "b": nn.Parameter(base[1:3], requires_grad=False)})
+    init_module_(module, {"b": None, "*": "normal"})
+    assert same(module["a"], fi.normal((6, 10), seed=0, name="a"))
+
+
+class TiedByMemory(nn.Module):
+    """Two parameters of the same elements, the embedding's second."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 6, bias=False)
+        self.emb = nn.Embedding(6, 3, padding_idx=2)
+        self.emb.weight = nn.Parameter(self.head.weight.detach())
+
+
+def test_ties_by_memory_are_kept_and_padded_on_meta_too():
+    with torch.device("meta"):
+        meta = TiedByMemory()
+    for module in (TiedByMemory(), meta):
+        init_module_(module, {"*": "normal"})
+        expected = fi.normal((6, 3), seed=0, name="head.weight")
+        expected[2] = 0
+        assert same(module.head.weight, expected)
+        assert module.emb.weight.data_ptr() == module.head.weight.data_ptr()
 
 
 def test_parameters_side_by_side_in_one_buffer_are_fine():
@@ -271,6 +380,74 @@ def test_buffers_need_a_callable():
         init_module_(module, RULES, seed=5, buffers=build)
         assert (module.positions == torch.arange(8.0)).all()
         check(module)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda module: module.positions.data.copy_(torch.arange(8.0)),
+        lambda module: module.positions.numpy().__setitem__(slice(None), range(8)),
+        lambda module: fi.torch.fill_(module.positions, fi.recipe("constant", 8, value=3.0)),
+    ],
+)
+def test_buffers_may_be_set_in_any_way(build):
+    module = on_meta(buffer=True)
+    init_module_(module, RULES, seed=5, buffers=build)
+    assert module.positions.isfinite().all()
+
+
+def test_a_second_try_after_buffers_failed():
+    """Buffers without values must not pass as if they had some."""
+    module = on_meta(buffer=True)
+    with pytest.raises(ZeroDivisionError):
+        init_module_(module, RULES, buffers=lambda module: 1 / 0)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="without values: positions"):
+            init_module_(module, RULES, buffers=lambda module: None)
+        with pytest.raises(ValueError, match="give buffers="):
+            init_module_(module, RULES)
+    init_module_(module, RULES, seed=5, buffers=lambda module: module.positions.zero_())
+    check(module)
+    assert "positions" not in module.state_dict()
+
+
+def test_buffers_of_norms_that_are_no_statistics():
+    class Norm(nn.BatchNorm1d):
+        def __init__(self):
+            super().__init__(3)
+            self.register_buffer("extra", torch.zeros(3))
+
+    with torch.device("meta"):
+        module = Norm()
+    with pytest.raises(ValueError, match="values: extra; give buffers="):
+        init_module_(module, {"*": "ones"})
+    init_module_(module, {"*": "ones"}, buffers=lambda module: module.extra.zero_())
+    assert (module.running_var == 1).all()
+
+
+def test_attributes_survive_swapping():
+    module = on_meta()
+    module.conv.weight.mark = "kept"
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    try:
+        init_module_(module, RULES, seed=5)
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(False)
+    assert module.conv.weight.mark == "kept"
+    assert module.head.weight is module.emb.weight
+    check(module)
+
+
+def test_parametrized_modules_are_not_run():
+    module = nn.utils.parametrizations.spectral_norm(nn.Embedding(6, 3, padding_idx=1))
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    with pytest.raises(ValueError, match="no rule"):
+        init_module_(module, {})
+    assert all(torch.equal(buffer, before[name]) for name, buffer in module.named_buffers())
+    init_module_(module, {"*": "normal"})
+    assert same(
+        module.parametrizations.weight.original, fi.normal((6, 3), seed=0, name="parametrizations.weight.original")
+    )
 
 
 def test_running_statistics_reset_themselves():
@@ -353,3 +530,4 @@ def test_orthogonal_values_go_through_a_buffer_of_their_size(elsewhere):
     module = nn.Linear(30, 20, bias=False)
     init_module_(module, {"*": "orthogonal"})
     assert same(module.weight, fi.orthogonal((20, 30), out_axis=0, seed=0, name="weight"))
+    assert [stage.nbytes for stage in elsewhere] == [20 * 30 * 4]

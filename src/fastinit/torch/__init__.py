@@ -45,11 +45,10 @@ from .functions import (
     xavier_uniform_,
     zeros_,
 )
-from .intercepting import Intercept, intercept
+from .intercepting import intercept
 from .module import init_module_
 
 __all__ = [
-    "Intercept",
     "calculate_gain",
     "constant",
     "constant_",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..recipe import Part
-from .memory import DTYPES, write
+from .memory import DTYPES, check_memory, dtype_name, write
 from .shards import global_shape, held_by, is_dtensor, jobs
 
 
@@ -22,7 +22,8 @@ def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.
     recipe : Recipe or Part
         What to fill it with; see `fastinit.recipe`.
     staged : bool, optional
-        Allow for other devices: values pass through a buffer of 64 MiB in the CPU's memory.
+        Allow for other devices: values pass through a buffer of 64 MiB in the CPU's memory (orthogonal ones through one
+        as large as the tensor).
 
     Returns
     -------
@@ -35,17 +36,32 @@ def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.
         Another dtype, shape, device or layout, overlapping memory, a DTensor that is a partial sum; before a byte is
         written.
     """
-    if not isinstance(recipe, Part):
-        raise TypeError(f"a Recipe is needed, not {type(recipe).__name__}: see fastinit.recipe")
+    check_recipe(recipe)
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"a tensor is needed, not {type(tensor).__name__}")
     if global_shape(tensor) != recipe.shape:
         raise ValueError(f"the tensor has shape {global_shape(tensor)}, but the recipe has shape {recipe.shape}")
     with torch.no_grad():
+        check_fillable(tensor, staged=staged)
         for held in held_by(tensor):
             for job in jobs(held, recipe):
-                write(job.view, job.part, job.rows, staged=staged)
+                write(job.view, job.part, job.rows)
         if is_dtensor(tensor):  # has a version of its own, beside its local tensor's
             torch.autograd.graph.increment_version(tensor)
     return tensor
+
+
+def check_recipe(recipe: Any) -> None:
+    """TypeError for what is no recipe and no part of one."""
+    if not isinstance(recipe, Part):
+        raise TypeError(f"a Recipe is needed, not {type(recipe).__name__}: see fastinit.recipe")
+
+
+def check_fillable(tensor: torch.Tensor, *, staged: bool = False, meta: bool = False) -> None:
+    """TypeError, ValueError or RuntimeError unless what this process holds of a tensor can be filled."""
+    dtype_name(tensor)
+    for held in held_by(tensor):
+        check_memory(held.local, staged=staged, meta=meta)
 
 
 def tensor(recipe: Part, **options: Any) -> torch.Tensor:
@@ -63,6 +79,7 @@ def tensor(recipe: Part, **options: Any) -> torch.Tensor:
     Tensor
         On the CPU.
     """
+    check_recipe(recipe)
     name = recipe.recipe.to_dict()["dtype"]
     dtype = next(dtype for dtype, known in DTYPES.items() if known == name)
     return fill_(torch.empty(recipe.shape, dtype=dtype, device="cpu", **options), recipe)

@@ -25,11 +25,12 @@ from torch.nn.init import (
     zeros_,
 )
 
+from ..initializers import Initializer, init
 from ..recipe import Recipe
-from ..stream import check_seed
-from .fill import fill_
+from .fill import check_fillable, fill_
 from .memory import array_of, dtype_name
-from .shards import agreed_seed, global_shape, held_by, local_position
+from .seeds import check_key, key
+from .shards import global_shape, held_by, local_position
 
 __all__ = [
     "calculate_gain",
@@ -228,6 +229,7 @@ def orthogonal_(
         raise ValueError("Only tensors with 2 or more dimensions are supported")
     if tensor.numel() == 0:
         return tensor
+    _refused_by_torch(tensor, "normal_", 0, 1, generator=generator)
     return _fill(tensor, "orthogonal", generator, seed, name, gain=float(gain), out_axis=AXES["out_axis"])
 
 
@@ -252,11 +254,13 @@ def sparse_(
     if tensor.ndimension() != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     _refused_by_torch(tensor, "normal_", 0, std, generator=generator)
-    seed = _seed(tensor, generator, seed)
-    rows, columns = global_shape(tensor)
+    recipe = _drawn(tensor, init("normal", std=float(std)), generator, seed, name)
+    if recipe is None:
+        return tensor
+    rows, columns = recipe.shape
     zeros = range(rows)[: math.ceil(sparsity * rows)]
-    _fill(tensor, "normal", None, seed, name, mean=0.0, std=float(std))
-    order = Recipe("uniform", (columns, rows), dtype="float64", seed=seed, name=f"{name}/zeros")
+    fill_(tensor, recipe)
+    order = Recipe("uniform", (columns, rows), dtype="float64", seed=recipe.seed, name=f"{recipe.name}/zeros")
     with torch.no_grad():
         for held in held_by(tensor):
             array = array_of(held.local)
@@ -303,29 +307,25 @@ sparse = _deprecated(sparse_)
 
 
 def _fill(
-    tensor: torch.Tensor,
-    initializer: str,
-    generator: Generator,
-    seed: int | None,
-    name: str,
-    **parameters: Any,
+    tensor: torch.Tensor, initializer: str, generator: Generator, seed: int | None, name: str, **parameters: Any
 ) -> torch.Tensor:
-    dtype = dtype_name(tensor)
-    seed = _seed(tensor, generator, seed)
-    return fill_(tensor, Recipe(initializer, global_shape(tensor), dtype=dtype, seed=seed, name=name, **parameters))
+    recipe = _drawn(tensor, init(initializer, **parameters), generator, seed, name)
+    return tensor if recipe is None else fill_(tensor, recipe)
 
 
-def _seed(tensor: torch.Tensor, generator: Generator, seed: int | None) -> int:
+def _drawn(
+    tensor: torch.Tensor, initializer: Initializer, generator: Generator, seed: int | None, name: str
+) -> Recipe | None:
+    """The recipe of a tensor that can be filled; None for one of no elements, which draws no seed."""
+    check_key(generator, seed)
+    check_fillable(tensor)
+    described = functools.partial(Recipe, initializer, global_shape(tensor), dtype=dtype_name(tensor))
     if seed is None:
-        return agreed_seed(drawn_seed(generator), tensor)
-    if generator is not None:
-        raise ValueError("give either generator= or seed=")
-    return check_seed(seed)
-
-
-def drawn_seed(generator: Generator = None) -> int:
-    """A seed of 63 bits from a generator, torch's default one unless given."""
-    return int(torch.empty((), dtype=torch.int64, device="cpu").random_(generator=generator).item())
+        described(seed=0)  # refuses parameters before a generator has advanced
+    if tensor.numel() == 0:
+        return None
+    seed, name = key(tensor, generator, seed, name)
+    return described(seed=seed, name=name)
 
 
 def _refused_by_torch(tensor: torch.Tensor, method: str, *args: Any, **kwargs: Any) -> None:
@@ -348,7 +348,8 @@ def _xavier(
     tensor: torch.Tensor, initializer: str, gain: float, generator: Generator, seed: int | None, name: str
 ) -> torch.Tensor:
     _calculate_fan_in_and_fan_out(tensor)  # raises torch's error for fewer than two axes
-    _refused_by_torch(tensor, *(("uniform_", -gain, gain) if "uniform" in initializer else ("normal_", 0, gain)))
+    method, *numbers = ("uniform_", -gain, gain) if "uniform" in initializer else ("normal_", 0, gain)
+    _refused_by_torch(tensor, method, *numbers, generator=generator)
     return _fill(tensor, initializer, generator, seed, name, gain=float(gain), **AXES)
 
 
@@ -367,7 +368,8 @@ def _kaiming(
         return tensor
     fan = _calculate_correct_fan(tensor, mode)
     gain = calculate_gain(nonlinearity, a)
-    if nonlinearity in ("relu", "leaky_relu"):
-        slope = float(a) if nonlinearity == "leaky_relu" else 0.0
+    _refused_by_torch(tensor, f"{distribution}_", 0, 1, generator=generator)
+    slope = 0.0 if nonlinearity == "relu" else 0.01 if a is None else float(a)
+    if nonlinearity in ("relu", "leaky_relu") and math.isfinite(slope):
         return _fill(tensor, f"he_{distribution}", generator, seed, name, fan_in=fan, negative_slope=slope)
     return _fill(tensor, f"lecun_{distribution}", generator, seed, name, fan_in=fan, gain=float(gain))

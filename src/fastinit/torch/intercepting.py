@@ -12,16 +12,21 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from ..stream import check_seed
 from . import functions
-from .functions import drawn_seed
 from .memory import DTYPES
-from .shards import agreed_seed, is_dtensor
+from .seeds import BLOCKS, Count
+from .shards import is_dtensor
 
 _INIT = {
-    name: getattr(functions, name)
-    for name in functions.__all__
-    if name not in ("calculate_gain", "constant_", "ones_", "zeros_", "eye_", "dirac_")  # nothing random in them
+    "uniform_": functions.uniform_,
+    "normal_": functions.normal_,
+    "trunc_normal_": functions.trunc_normal_,
+    "xavier_uniform_": functions.xavier_uniform_,
+    "xavier_normal_": functions.xavier_normal_,
+    "kaiming_uniform_": functions.kaiming_uniform_,
+    "kaiming_normal_": functions.kaiming_normal_,
+    "orthogonal_": functions.orthogonal_,
+    "sparse_": functions.sparse_,
 }
 #: Functions of these modules that are called as in `_INIT` are filled; by name, since both modules replace functions
 #: of torch.nn.init by their own now and then, and each keeps some of the other's from before.
@@ -32,7 +37,7 @@ _ASKING = {"_no_grad_trunc_normal_": "trunc_normal_", "orthogonal_": "orthogonal
 
 
 @contextmanager
-def intercept(seed: int | None = None) -> Iterator[Intercept]:
+def intercept(seed: int | None = None) -> Iterator[Count]:
     """Fill by fastinit what code in this thread initializes by torch.
 
     ``with intercept(): model = Model()``: ``torch.nn.init.*`` whoever calls it, ``Tensor.normal_`` and ``uniform_``,
@@ -44,11 +49,11 @@ def intercept(seed: int | None = None) -> Iterator[Intercept]:
     seed : int, optional
         The k-th fill, counted from 0, has the values of ``fastinit.recipe(..., seed=seed, name=str(k))``; where a
         call gives a `generator`, the seed comes from that. Without a seed, it is drawn from torch's default
-        generator, so ``torch.manual_seed`` governs.
+        generator when the block is entered, so that ``torch.manual_seed`` before it governs.
 
     Yields
     ------
-    Intercept
+    Count
         `seed`, and `fills`, the number of fills so far.
 
     Notes
@@ -58,89 +63,93 @@ def intercept(seed: int | None = None) -> Iterator[Intercept]:
     devices, ``meta`` and fake tensors, subclasses, other dtypes, what torch refuses, constants, and other random
     functions. A fill of nothing does not count.
 
-    Only this thread is affected. Of nested `intercept`, the innermost fills. Within torch.compile nothing is changed.
+    For building models, not for training them: what resets torch's generators within the block (``manual_seed``,
+    activation checkpointing) does not reset the count. Only this thread is affected, and no process that is forked in
+    the block. Of nested blocks the innermost fills.
     """
-    with Intercept(seed) as mode:
-        yield mode
+    count = Count(seed)
+    BLOCKS.open.append(count)
+    try:
+        with _Filling(count):
+            yield count
+    finally:
+        BLOCKS.open.pop()
 
 
-class Intercept(TorchFunctionMode):  # type: ignore[misc]
-    """The mode of `intercept`.
+class _Filling(TorchFunctionMode):  # type: ignore[misc]
+    """The mode of `intercept`: hands calls that draw to the functions of this package, which ask `count` for a key."""
 
-    Attributes
-    ----------
-    seed : int
-        Of all fills without a generator.
-    fills : int
-        How many there have been.
-    """
-
-    def __init__(self, seed: int | None = None) -> None:
+    def __init__(self, count: Count) -> None:
         super().__init__()
-        self._seeded = seed is not None
-        self.seed = drawn_seed() if seed is None else check_seed(seed)
-        self.fills = 0
+        self._count = count
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         handler = _HANDLERS.get(func)
-        if handler is not None:
-            return handler(self, func, args, kwargs)
-        if getattr(func, "__name__", None) in _INIT and getattr(func, "__module__", None) in _MODULES:
-            return self._init_function(func, args, kwargs)
-        return func(*args, **kwargs)
+        if (
+            handler is None
+            and getattr(func, "__name__", None) in _INIT
+            and getattr(func, "__module__", None) in _MODULES
+        ):
+            handler = _Filling._init_function
+        if handler is None or not self._count.is_here() or torch._C._functorch.peek_interpreter_stack() is not None:
+            return func(*args, **kwargs)
+        return handler(self, func, types, args, kwargs)
 
     # ---- what is filled -----------------------------------------------------------------------------------
 
-    def _init_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _init_function(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensor = args[0] if args else kwargs.get("tensor")
         if func.__module__.startswith("transformers") and getattr(tensor, "_is_hf_initialized", False):
             return tensor  # its values have been loaded
         return self._fill(tensor, func.__name__, args[1:], kwargs, otherwise=lambda: func(*args, **kwargs))
 
-    def _method(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _method(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensor = args[0]
         if tensor.requires_grad and torch.is_grad_enabled():  # torch refuses leaves, and records the rest
             return func(*args, **kwargs)
         renamed = {{"from": "a", "to": "b"}.get(key, key): value for key, value in kwargs.items()}
         return self._fill(tensor, func.__name__, args[1:], renamed, otherwise=lambda: func(*args, **kwargs))
 
-    def _new(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _new(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """``torch.randn`` and ``rand``: ``torch.empty`` of the same arguments, then filled."""
-        return self._made(torch.empty, func, args, kwargs, (), lambda: func(*args, **kwargs))
+        return self._made(torch.empty, func, types, args, kwargs, (), lambda: func(*args, **kwargs))
 
-    def _like(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _like(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """``torch.randn_like`` and ``rand_like``."""
         if not args or not _is_plain(args[0]):
             return func(*args, **kwargs)
-        return self._made(torch.empty_like, func, args, kwargs, (), lambda: func(*args, **kwargs))
+        return self._made(torch.empty_like, func, (), args, kwargs, (), lambda: func(*args, **kwargs))
 
-    def _normal(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _normal(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """``torch.normal`` of two numbers and a size; of tensors it is no initializer."""
         given = dict(zip(("mean", "std", "size"), args)) | kwargs
         mean, std, size = (given.pop(key, None) for key in ("mean", "std", "size"))
         if size is None or not all(isinstance(number, (int, float)) for number in (mean, std)):
             return func(*args, **kwargs)
-        return self._made(torch.empty, func, (size,), given, (mean, std), lambda: func(*args, **kwargs))
+        return self._made(torch.empty, func, types, (size,), given, (mean, std), lambda: func(*args, **kwargs))
 
     def _made(
         self,
         empty: Any,
         func: Any,
+        types: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         parameters: tuple[Any, ...],
         otherwise: Callable[[], Any],
     ) -> Any:
+        """A new tensor, filled; `types` are those of arguments that have their own idea of functions of torch."""
         options = dict(kwargs)
         generator = options.pop("generator", None)
-        if options.get("out") is not None or torch.device(options.get("device") or "cpu").type != "cpu":
+        elsewhere = torch.device(options.get("device") or "cpu").type != "cpu"
+        if types or elsewhere or options.get("out") is not None or _is_watched():
             return otherwise()
         return self._fill(empty(*args, **options), _MAKING[func], parameters, {"generator": generator}, otherwise)
 
-    def _asked(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _asked(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """``tensor.is_meta``, asked by a function of `_ASKING`: filled at once, the answer is yes, and it is done."""
         frame = _caller()
         if frame is not None and frame.f_globals.get("__name__") == "torch.nn.init":
@@ -158,16 +167,15 @@ class Intercept(TorchFunctionMode):  # type: ignore[misc]
         """The fill by our function of that name; `otherwise` does what torch would, where we do not."""
         if not _is_fillable(tensor):
             return otherwise()
-        key = {}
-        if kwargs.get("generator") is None:
-            seed = self.seed if self._seeded else agreed_seed(self.seed, tensor)
-            key = {"seed": seed, "name": str(self.fills)}
         given = {name: value for name, value in kwargs.items() if name != "tensor"}
+        before = self._count.fills
         try:
-            filled = _INIT[name](tensor, *args, **given, **key)
-        except (TypeError, ValueError, RuntimeError, ArithmeticError):  # nothing has been written
-            return otherwise()
-        self.fills += 1
+            filled = _INIT[name](tensor, *args, **given)
+        except (TypeError, ValueError, RuntimeError, ArithmeticError):
+            if self._count.fills != before:
+                raise  # it was on its way
+            return otherwise()  # refused before anything was drawn or written
+        self._count.fills = before + 1  # also where a generator gave the seed
         return filled
 
 
@@ -180,14 +188,14 @@ _MAKING = {
     torch.normal: "normal_",
 }
 _HANDLERS: dict[Any, Callable[..., Any]] = {
-    torch.Tensor.normal_: Intercept._method,
-    torch.Tensor.uniform_: Intercept._method,
-    torch.randn: Intercept._new,
-    torch.rand: Intercept._new,
-    torch.randn_like: Intercept._like,
-    torch.rand_like: Intercept._like,
-    torch.normal: Intercept._normal,
-    torch.Tensor.is_meta.__get__: Intercept._asked,
+    torch.Tensor.normal_: _Filling._method,
+    torch.Tensor.uniform_: _Filling._method,
+    torch.randn: _Filling._new,
+    torch.rand: _Filling._new,
+    torch.randn_like: _Filling._like,
+    torch.rand_like: _Filling._like,
+    torch.normal: _Filling._normal,
+    torch.Tensor.is_meta.__get__: _Filling._asked,
 }
 _PARAMETERS = {
     "trunc_normal_": ("mean", "std", "a", "b", "generator"),
@@ -204,20 +212,18 @@ def _caller() -> FrameType | None:
     return frame
 
 
+def _is_watched() -> bool:
+    """Whether something else takes part in what torch does: a compiler, a tracer, a mode of dispatch."""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing() or _get_current_dispatch_mode() is not None)
+
+
 def _is_plain(tensor: Any) -> bool:
-    """Whether a tensor is one whose elements we may write, or read the shape of, behind torch's back."""
-    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) and not is_dtensor(tensor):
-        return False
-    return not (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        or _get_current_dispatch_mode() is not None
-    )
+    """Whether a tensor is one that torch treats like any other."""
+    return type(tensor) in (torch.Tensor, torch.nn.Parameter) or is_dtensor(tensor)
 
 
 def _is_fillable(tensor: Any) -> bool:
-    if not isinstance(tensor, torch.Tensor) or not _is_plain(tensor) or tensor.numel() == 0:
+    if not _is_plain(tensor) or _is_watched() or tensor.numel() == 0:
         return False
     return bool(
         tensor.dtype in DTYPES

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from ..arrays import as_output
 from ..pieces import made_together, pieces
 from ..recipe import Part
 
@@ -34,31 +36,52 @@ def on_host(tensor: torch.Tensor) -> bool:
     return bool(tensor.device.type == "cpu")
 
 
-def array_of(tensor: torch.Tensor) -> np.ndarray:
-    """The tensor's memory as an array; bfloat16 as uint16, which recipes take for the same bits.
+def check_memory(tensor: torch.Tensor, *, staged: bool = False, meta: bool = False) -> None:
+    """TypeError, ValueError or RuntimeError for a tensor whose elements cannot be written to.
 
-    TypeError or ValueError for a tensor whose elements are not simply there.
+    `staged` allows for any device; `meta` for a tensor without memory, which will be given some.
     """
     dtype_name(tensor)
-    if not on_host(tensor):
+    if tensor.is_meta and not meta:
+        raise TypeError("fastinit fills tensors in the CPU's memory; this one is on meta, and has none")
+    if not (on_host(tensor) or staged or tensor.is_meta):
         raise TypeError(f"fastinit fills tensors in the CPU's memory; this one is on {tensor.device}")
     if tensor.layout is not torch.strided or tensor.is_quantized:
         raise TypeError(f"a tensor of layout {tensor.layout} has no elements in memory to fill")
     if tensor.is_neg() or tensor.is_conj():
         raise ValueError("the tensor is a lazily negated view: resolve_neg() it first")
-    if tensor.numel() and not tensor.untyped_storage().nbytes():
+    if tensor.is_inference() and not torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed. "
+            "You can make a clone to get a normal tensor before doing inplace update."
+        )
+    if is_traceable_wrapper_subclass(tensor):
+        raise TypeError(f"a {type(tensor).__name__} has no elements of its own to fill")
+    if tensor.is_meta or not tensor.numel():
+        return
+    if not tensor.untyped_storage().nbytes():
         raise ValueError("the tensor's storage has been freed: its parameter may be sharded, or not yet there")
+    if on_host(tensor):
+        try:
+            array = array_of(tensor)
+        except RuntimeError as error:  # a fake tensor, or one that a transform of functions has wrapped
+            raise TypeError(f"a {type(tensor).__name__} has no elements of its own to fill: {error}") from None
+        as_output(array, dtype_name(tensor))  # refuses memory that is read-only or overlaps
+
+
+def array_of(tensor: torch.Tensor) -> np.ndarray:
+    """The memory of a tensor that `check_memory` lets pass; bfloat16 as uint16, which recipes take for the same bits."""
     plain = tensor.detach()
     return np.asarray((plain.view(torch.uint16) if tensor.dtype is torch.bfloat16 else plain).numpy())
 
 
-def write(tensor: torch.Tensor, part: Part, rows: np.ndarray | None = None, *, staged: bool = False) -> None:
-    """Fill a tensor with a part's values, or with those of its `rows`.
+def write(tensor: torch.Tensor, part: Part, rows: np.ndarray | None = None) -> None:
+    """Fill a tensor that has been checked with a part's values, or with those of its `rows`.
 
-    `staged` allows for a tensor of any device, whose values pass through a buffer. Orthogonal values are made
-    together, so there the buffer is as large as the tensor.
+    On other devices than the CPU, values pass through a buffer. Orthogonal ones are made together, so there the buffer
+    is as large as the tensor.
     """
-    if on_host(tensor) or not staged:
+    if on_host(tensor):
         _make(array_of(tensor), part, rows)
     else:
         _copy(tensor, part, rows)

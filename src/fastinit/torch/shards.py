@@ -26,17 +26,15 @@ class Held(NamedTuple):
 
 def is_dtensor(tensor: Any) -> bool:
     """Whether it is a DTensor; does not import what nobody has imported yet."""
-    return any(
-        isinstance(tensor, module.DTensor)
-        for name in ("torch.distributed.tensor", "torch.distributed._tensor")  # it has moved once
-        if (module := sys.modules.get(name)) is not None
-    )
+    names = ("torch.distributed.tensor", "torch.distributed._tensor")  # it has moved once
+    found = (getattr(sys.modules.get(name), "DTensor", None) for name in names)
+    return any(isinstance(tensor, kind) for kind in found if kind is not None)
 
 
 def is_sharded_tensor(tensor: Any) -> bool:
     """Whether it is a ShardedTensor, as TorchRec's tables are in a state dict."""
-    module = sys.modules.get("torch.distributed._shard.sharded_tensor")
-    return module is not None and isinstance(tensor, module.ShardedTensor)
+    kind = getattr(sys.modules.get("torch.distributed._shard.sharded_tensor"), "ShardedTensor", None)
+    return kind is not None and isinstance(tensor, kind)
 
 
 def global_shape(tensor: Any) -> tuple[int, ...]:
@@ -79,17 +77,25 @@ def _held_of_dtensor(tensor: Any) -> list[Held]:
     if coordinate is None:  # a process outside the mesh
         return []
     runs: list[Runs] = [[range(n)] for n in tensor.shape]
-    for axis, placement in enumerate(tensor.placements):
+    for placement in tensor.placements:
         if placement.is_partial():
             raise ValueError(f"a DTensor with placement {placement} is a sum that no process holds: reduce it first")
-        if placement.is_replicate():
-            continue
+    for axis in _order(tensor):
+        placement = tensor.placements[axis]
         dim, factor = placement.dim, getattr(placement, "split_factor", 1)
         runs[dim] = divide(runs[dim], factor, mesh.size(axis), coordinate[axis])
     expected = tuple(sum(map(len, along)) for along in runs)
     if expected != tuple(local.shape):
         raise ValueError(f"placements {tensor.placements} give this process {expected}, but it holds {local.shape}")
     return [Held(local, runs)]
+
+
+def _order(tensor: Any) -> list[int]:
+    """The axes of the mesh that divide the tensor, in the order in which they do."""
+    given = getattr(getattr(tensor, "_spec", None), "shard_order", None)  # only ever another one within torch itself
+    if given is not None:
+        return [axis for entry in given for axis in entry.mesh_dims]
+    return [axis for axis, placement in enumerate(tensor.placements) if not placement.is_replicate()]
 
 
 def divide(runs: Runs, factor: int, among: int, k: int) -> Runs:
@@ -167,21 +173,3 @@ def local_position(runs: Runs, position: int) -> int | None:
         if where.start <= position < where.stop:
             return int(local.start + position - where.start)
     return None
-
-
-def agreed_seed(seed: int, tensor: Any) -> int:
-    """The seed that the first process of a DTensor's mesh has, on all of its processes; others keep theirs.
-
-    Replicas and shards of one tensor must not be drawn from different ones. Collective: all processes of the mesh
-    fill the tensor, as with every operation on a DTensor.
-    """
-    if not is_dtensor(tensor) or tensor.device_mesh.get_coordinate() is None:
-        return seed
-    import torch.distributed as dist
-
-    mesh = tensor.device_mesh
-    box = torch.tensor([seed], dtype=torch.int64, device=mesh.device_type)
-    for axis in range(mesh.ndim):  # after each, all along this axis have what its first process had
-        group = mesh.get_group(axis)
-        dist.broadcast(box, src=dist.get_global_rank(group, 0), group=group)
-    return int(box.item())
