@@ -71,8 +71,12 @@ def test_rows(tmp_path):
         expected += table[row]
     assert (rows.bag(wanted, 50_000_000, 64, seed=3) == expected).all()
     assert (rows.bag([], 50_000_000, 64) == 0).all()
-    with pytest.raises(IndexError):
-        rows.bag([50_000_000], 50_000_000, 64)
+    for wrong, error in (([50_000_000], IndexError), ([-1], IndexError), ([1.5], TypeError)):
+        with pytest.raises(error):
+            rows.bag(wrong, 50_000_000, 64)
+    for table in ((2**62, 8), (10, 0)):
+        with pytest.raises(ValueError, match="table"):
+            rows.bag([1], *table)
 
 
 @pytest.fixture(scope="module")

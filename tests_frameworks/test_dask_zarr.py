@@ -46,6 +46,13 @@ def test_names_are_the_recipes():
     first, again, other = (array(fi.recipe("normal", (50, 6), seed=seed), 20) for seed in (3, 3, 4))
     assert first.name == again.name != other.name
     assert first.name != array(fi.recipe("normal", (50, 6), seed=3), 25).name
+    assert first.name == array(fi.recipe("normal", (50, 6), seed=3), ((20, 20, 10), -1)).name
+    large = fi.recipe("normal", (1000, 1000), seed=3)
+    whole = array(large)
+    with dask.config.set({"array.chunk-size": "1MiB"}):
+        cut = array(large)
+    assert whole.name != cut.name  # "auto" is not the same chunks
+    assert same(da.concatenate([whole, cut]).compute()[1000:], large[...])
     assert dask.base.tokenize(fi.recipe("normal", 5, seed=3).part(np.s_[1:])) != dask.base.tokenize(
         fi.recipe("normal", 5, seed=3).part(np.s_[2:])
     )

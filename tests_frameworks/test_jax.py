@@ -220,12 +220,134 @@ def test_orthogonal():
     assert np.count_nonzero(kernel) == 24
 
 
-def test_what_is_made_is_not_writable_from_outside():
-    """Arrays of JAX are immutable; the memory that was filled belongs to nobody else."""
-    a = init.normal(1.0)(KEY, (1000,))
-    b = init.normal(1.0)(KEY, (1000,))
-    assert a.unsafe_buffer_pointer() != b.unsafe_buffer_pointer()
-    assert same(np.asarray(a), np.asarray(b))
+def test_the_memory_that_was_filled_stays_and_is_read_only():
+    """It is handed to JAX without a copy."""
+    made = [init.normal(1.0)(KEY, (1 << 20,)) for _ in range(3)]
+    assert not np.asarray(made[0]).flags.writeable
+    for _ in range(5):
+        np.empty(1 << 20, np.float32).fill(7)  # would take the place of memory that had been given back
+    assert all((np.asarray(value) == fi.normal(1 << 20, seed=SEED)).all() for value in made)
+
+
+# ---- where arrays lie ------------------------------------------------------------------------------------------
+
+
+def meshes():
+    kinds = jax.sharding.AxisType
+    return {
+        "auto": jax.make_mesh((4, 2), ("x", "y"), axis_types=(kinds.Auto, kinds.Auto)),
+        "explicit": jax.make_mesh((4, 2), ("x", "y")),
+        "mixed": jax.make_mesh((4, 2), ("x", "y"), axis_types=(kinds.Explicit, kinds.Auto)),
+    }
+
+
+def placed(module, way, mesh):
+    """An array made in one of the ways below, by a module's `normal`."""
+    spec = jax.sharding.PartitionSpec
+    replicated = jax.device_put(KEY, jax.sharding.NamedSharding(mesh, spec()))
+
+    def draw(key, *sharding):
+        return module.normal(1.0)(key, (16, 24), jnp.float32, *sharding)
+
+    return {
+        "plain": lambda: draw(KEY),
+        "another device": lambda: draw(jax.device_put(KEY, jax.devices()[3])),
+        "replicated key": lambda: draw(replicated),
+        "replicated key, jit": lambda: jax.jit(draw)(replicated),
+        "replicated key, jit, added to": lambda: jax.jit(draw)(replicated) + 0,
+        "mesh": lambda: within(mesh, lambda: draw(KEY)),
+        "mesh, jit": lambda: within(mesh, lambda: jax.jit(draw)(KEY)),
+        "mesh, spec": lambda: within(mesh, lambda: draw(KEY, spec("x"))),
+        "mesh, spec, jit": lambda: within(mesh, lambda: jax.jit(lambda key: draw(key, spec("x")))(KEY)),
+    }[way]()
+
+
+def within(mesh, make):
+    with jax.set_mesh(mesh):
+        return make()
+
+
+WAYS = [
+    "plain", "another device", "replicated key", "replicated key, jit", "replicated key, jit, added to",
+    "mesh", "mesh, jit", "mesh, spec", "mesh, spec, jit",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["auto", "explicit", "mixed"])
+@pytest.mark.parametrize("way", WAYS)
+def test_arrays_lie_where_jaxs_would(way, kind):
+    if kind == "auto" and "spec" in way:
+        for module in (init, jax.nn.initializers):
+            with pytest.raises(ValueError, match="cannot contain axis names that are of type Auto"):
+                placed(module, way, meshes()[kind])
+        return
+    ours, theirs = (placed(module, way, meshes()[kind]) for module in (init, jax.nn.initializers))
+    assert ours.sharding.is_equivalent_to(theirs.sharding, 2)
+    assert ours.committed == theirs.committed
+    expected = fi.normal((16, 24), seed=SEED)
+    for shard in ours.addressable_shards:  # of every device
+        assert same(np.asarray(shard.data), expected[shard.index])
+
+
+@pytest.mark.parametrize("kind", ["auto", "explicit", "mixed"])
+def test_transforms_within_a_mesh(kind):
+    mesh = meshes()[kind]
+    keys = jax.random.split(KEY, 4)
+    replicated = jax.device_put(keys, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+    def draw(key):
+        return init.normal(1.0)(key, (16, 24))
+
+    expected = np.stack([np.asarray(draw(key)) for key in keys])
+    for value in (
+        jax.vmap(draw)(replicated),
+        within(mesh, lambda: jax.vmap(draw)(keys)),
+        within(mesh, lambda: jax.jit(jax.vmap(draw))(keys)),
+        within(mesh, lambda: jax.lax.scan(lambda carry, key: (carry, draw(key)), None, keys)[1]),
+    ):
+        for shard in value.addressable_shards:
+            assert same(np.asarray(shard.data), expected[shard.index])
+    gradient = within(mesh, lambda: jax.grad(lambda x: (draw(KEY) * x).sum())(2.0))
+    assert gradient == pytest.approx(float(np.asarray(draw(KEY)).sum()), rel=1e-4)
+
+
+def test_repeated_transforms_compile_once(caplog):
+    keys = jax.random.split(KEY, 4)
+    with jax.log_compiles():
+        for _ in range(3):
+            jax.vmap(lambda key: init.he_normal()(key, (9, 7)))(keys)
+    assert sum("Finished XLA compilation of jit(_later)" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_float64_where_only_the_context_has_it():
+    """Callbacks may run in threads to which the context says nothing."""
+    with jax.enable_x64(True):
+        several = jax.pmap(lambda key: init.normal(1.0)(key, (5, 4)))(jax.random.split(KEY, 8))
+        compiled = jax.jit(lambda key: init.normal(1.0)(key, (5, 4))).lower(KEY).compile()
+        assert same(np.asarray(several[3]), np.asarray(init.normal(1.0)(jax.random.split(KEY, 8)[3], (5, 4))))
+    assert same(np.asarray(compiled(KEY)), fi.normal((5, 4), dtype="float64", seed=SEED))
+
+
+def test_parameters_are_refused_while_tracing():
+    for case in (
+        lambda: jax.eval_shape(lambda key: init.normal(1e-50)(key, (3, 4)), KEY),
+        lambda: jax.make_jaxpr(lambda key: init.he_normal(0, 0)(key, (3, 4)))(KEY),
+        lambda: jax.jit(lambda key: init.truncated_normal(1.0, jnp.float32, 2.0, -2.0)(key, (3, 4)))(KEY),
+        lambda: jax.eval_shape(lambda key: init.normal()(key, (-1, 4)), KEY),
+    ):
+        with pytest.raises(ValueError, match=r"std|share|lower|negative"):
+            case()
+
+
+def test_numbers_of_numpy_as_axes():
+    value = init.orthogonal(np.float32(2.0), np.int64(0))(KEY, (4, 3, 6))
+    assert same(np.asarray(value), fi.orthogonal((4, 3, 6), gain=2.0, out_axis=0, seed=SEED))
+    value = init.he_normal(0, [np.int64(1)], (np.int32(2),))(KEY, (4, 3, 6))
+    assert same(
+        np.asarray(value), fi.he_normal((4, 3, 6), in_axis=0, out_axis=1, batch_axis=2, truncated=True, seed=SEED)
+    )
+    with pytest.raises(ValueError, match="one key"):
+        init.seed_of(jax.random.split(KEY, 3))
 
 
 # ---- shardings -------------------------------------------------------------------------------------------------

@@ -231,7 +231,7 @@ def test_nothing_is_filled_if_one_cannot_be(what):
     module = nn.Module()
     module.a = nn.Parameter(torch.zeros(4))
     module.b = nn.Parameter(BAD[what](), requires_grad=False)
-    with pytest.raises(ValueError, match="^b: "):
+    with pytest.raises(ValueError, match=r"^b: "):
         init_module_(module, {"*": "normal"})
     assert not module.a.any()
 
@@ -240,7 +240,7 @@ def test_nothing_is_materialised_if_one_cannot_be():
     module = nn.Module()
     module.a = nn.Parameter(torch.zeros(4, device="meta"))
     module.b = nn.Parameter(torch.sparse_coo_tensor(size=(4, 4), device="meta"), requires_grad=False)
-    with pytest.raises(ValueError, match="^b: .*layout"):
+    with pytest.raises(ValueError, match=r"^b: .*layout"):
         init_module_(module, {"*": "normal"})
     assert module.a.is_meta
     with pytest.raises(ValueError, match="meta"):

@@ -9,6 +9,8 @@ The table is ``fastinit.recipe("normal", (rows, width), std=0.02, seed=seed, nam
 from fastinit.kernels cimport FLOAT32, NORMAL, fill_range
 from libc.stdint cimport int64_t, uint64_t
 
+import operator
+
 import fastinit
 import numpy as np
 
@@ -18,12 +20,14 @@ def bag(indices, int64_t rows, int64_t width, seed=0, name="emb"):
     key, counter = fastinit.stream_key(seed, name)
     cdef uint64_t k = key, stream = counter >> 64
     cdef double[4] parameters = [0.0, 0.02, 0.0, 0.0]  # mean, std
-    cdef const int64_t[::1] wanted = np.asarray(indices, np.int64)
-    cdef float[::1] row = np.empty(width, np.float32)
-    total = np.zeros(width, np.float32)
+    cdef const int64_t[::1] wanted = np.array(list(map(operator.index, indices)), np.int64)
+    cdef float[::1] row = np.empty(max(width, 1), np.float32)
+    total = np.zeros(max(width, 1), np.float32)
     cdef float[::1] sums = total
     cdef const char *refused = NULL
     cdef int64_t i, j
+    if width < 1 or not 0 <= rows < 2**62 // width:
+        raise ValueError("no such table")
     if len(wanted) and not 0 <= min(wanted) <= max(wanted) < rows:
         raise IndexError("no such row")
     with nogil:

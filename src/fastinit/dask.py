@@ -34,7 +34,7 @@ def array(recipe: Part, chunks: Any = "auto") -> da.Array:
     Returns
     -------
     dask.array.Array
-        Equal recipes give equal names. Of a slice, Dask asks for what it needs of each chunk.
+        Equal recipes in equal chunks have equal names. Of a slice, Dask asks for what it needs of each chunk.
 
     Notes
     -----
@@ -45,5 +45,6 @@ def array(recipe: Part, chunks: Any = "auto") -> da.Array:
     if not isinstance(recipe, Part):
         raise TypeError(f"a Recipe is needed, not {type(recipe).__name__}: see fastinit.recipe")
     meta = np.empty((0,) * recipe.ndim, recipe.dtype)
+    chunks = da.core.normalize_chunks(chunks, recipe.shape, dtype=recipe.dtype)  # "auto" is not the same everywhere
     name = f"fastinit-{tokenize(recipe, chunks)}"
     return da.from_array(recipe, chunks=chunks, name=name, meta=meta, asarray=False)

@@ -11,7 +11,7 @@ def require(library: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(library)
     except ImportError as error:
-        if error.name is None or error.name.partition(".")[0] != library.partition(".")[0]:
+        if not (isinstance(error, ModuleNotFoundError) and error.name == library):
             raise  # it is there, but broken
         raise ImportError(
             f"fastinit.{extra} needs {library}: pip install 'fastinit-weights[{extra}]', or {library} itself",

@@ -7,6 +7,8 @@ and on every machine the same.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ from .extras import require
 from .initializers import Initializer as _Description
 from .initializers import init as _describe
 from .recipe import Part, Recipe
+from .stream import seed_from_words
 
 require("jax", "jax")
 
@@ -66,7 +69,10 @@ def seed_of(key: Any) -> int:
     int
         ``sum(word << 32 * k for k, word in enumerate(jax.random.key_data(key)))``
     """
-    return _seed_of_words(jax.random.key_data(key))
+    words = jax.random.key_data(key)
+    if words.ndim != 1:
+        raise ValueError(f"one key is needed, not an array of keys of shape {words.shape[:-1]}")
+    return seed_from_words(np.asarray(words))
 
 
 def array(recipe: Part, sharding: Any) -> jax.Array:
@@ -197,14 +203,14 @@ def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None)
 
 def _axes(in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> dict[str, Any]:
     given = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
-    return {key: axes if isinstance(axes, int) else tuple(axes) for key, axes in given.items()}
+    return {name: axes if isinstance(axes, int) else tuple(axes) for name, axes in given.items()}
 
 
 def _initializer(theirs: Initializer, name: str, default_dtype: Any, **parameters: Any) -> Initializer:
     """JAX's initializer `theirs` with our values; JAX checks the arguments, by its own function, without filling."""
 
     def init(key: Any, shape: Any, dtype: Any = default_dtype, out_sharding: Any = None) -> jax.Array:
-        dtype = float if dtype is None else dtype
+        dtype = float if dtype is None else dtype  # JAX's default float, whichever that is now
         if dtype is not float:
             if jnp.issubdtype(dtype, jnp.complexfloating):
                 return theirs(key, shape, dtype, out_sharding)
@@ -212,51 +218,105 @@ def _initializer(theirs: Initializer, name: str, default_dtype: Any, **parameter
         expected = jax.eval_shape(lambda: theirs(key, shape, dtype, out_sharding))
         if expected.dtype.name not in DTYPES:
             raise TypeError(f"{expected.dtype.name} cannot be filled; known dtypes: {', '.join(DTYPES)}")
-        numbers = {key: float(v) if _is_real(v) else v for key, v in parameters.items()}
-        if isinstance(out_sharding, jax.sharding.PartitionSpec):
-            out_sharding = expected.sharding
+        description = _describe(name, **{name: _plain(name, value) for name, value in parameters.items()})
         words = jax.random.key_data(key)
-        return filled(_describe(name, **numbers), words, expected.shape, expected.dtype, out_sharding)
+        return filled(description, words, expected.shape, expected.dtype, key, out_sharding)
 
     return init
 
 
 def filled(
-    description: _Description, words: Any, shape: tuple[int, ...], dtype: Any, sharding: Any = None
+    description: _Description,
+    words: Any,
+    shape: tuple[int, ...],
+    dtype: Any,
+    beside: Any = None,
+    out_sharding: Any = None,
 ) -> jax.Array:
-    """The values of a description on the seed that `words` make: at once, or as part of what is being traced."""
-    _check_dtype(jnp.dtype(dtype))
+    """The values of a description on the seed that `words` make: at once, or as part of what is being traced.
+
+    They lie where `out_sharding` says, or where JAX would put what it draws from the key `beside`.
+    """
+    drawn = _Drawn(description, tuple(shape), jnp.dtype(dtype))
+    _check_dtype(drawn.dtype)
+    drawn.recipe(0)  # refuses parameters now, not when a compiled program runs
     words = jnp.asarray(words, jnp.uint32) | jnp.uint32(0)  # traced wherever anything is
-
-    def recipe(words: Any) -> Recipe:
-        return Recipe(description, shape, dtype=dtype, seed=_seed_of_words(words))
-
-    if isinstance(words, jax.core.Tracer):
-        result = jax.ShapeDtypeStruct(shape, dtype)
-        made = jax.pure_callback(lambda words: recipe(words)[...], result, words, vmap_method="sequential")
-        return made if sharding is None else jax.sharding.reshard(made, sharding)
+    if isinstance(words, jax.core.Tracer) or _within_a_transform_over_a_mesh():
+        made = _later(drawn, words)
+        return made if out_sharding is None else jax.sharding.reshard(made, out_sharding)
+    recipe, sharding = drawn.recipe(seed_from_words(np.asarray(words))), placement(beside, out_sharding)
     if sharding is None:
-        return jax.device_put(recipe(words)[...], may_alias=True)  # nobody else has the array
-    return array(recipe(words), _on_devices(sharding))
+        return jax.device_put(recipe[...], may_alias=True)  # nobody else has the array
+    return array(recipe, sharding)
 
 
-def _is_real(value: Any) -> bool:
-    """Whether it is a scalar of NumPy or JAX."""
-    return hasattr(value, "dtype") and getattr(value, "ndim", None) == 0
+def _within_a_transform_over_a_mesh() -> bool:
+    """Where nothing is traced, as within grad, and yet JAX does not say over which devices the mesh is."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return False
+    try:
+        jax.sharding.get_mesh()
+    except ValueError:
+        return True
+    return False
 
 
-def _seed_of_words(words: Any) -> int:
-    return sum(int(word) << 32 * k for k, word in enumerate(np.asarray(words).ravel()))
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+    """A tensor without its seed. Equal ones hash alike, so that JAX compiles their callbacks once."""
+
+    description: _Description
+    shape: tuple[int, ...]
+    dtype: Any
+
+    def recipe(self, seed: int) -> Recipe:
+        return Recipe(self.description, self.shape, dtype=self.dtype, seed=seed)
+
+    def __call__(self, words: Any) -> np.ndarray:
+        """The callback: a tensor for each key, whose words are along the last axis."""
+        words = np.asarray(words)
+        batch = words.shape[:-1]
+        if not batch:
+            made = self.recipe(seed_from_words(words))[...]
+        else:
+            made = np.empty((*batch, *self.shape), self.dtype)
+            for at in np.ndindex(batch):
+                self.recipe(seed_from_words(words[at])).fill(made[at])
+        return made.view(np.uint32).reshape(*made.shape, 2) if self.dtype == np.float64 else made
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _later(drawn: _Drawn, words: jax.Array) -> jax.Array:
+    """The fill as part of a traced computation."""
+    wide = drawn.dtype == np.float64  # as pairs of words: a callback may run where 64-bit types are off
+    shape, dtype = ((*drawn.shape, 2), np.dtype(np.uint32)) if wide else (drawn.shape, drawn.dtype)
+    made = jax.pure_callback(drawn, jax.ShapeDtypeStruct(shape, dtype), words, vmap_method="broadcast_all")
+    # the barrier, since a callback that is all of a program would leave its result on one device only
+    made = jax.lax.optimization_barrier(made)
+    return jax.lax.bitcast_convert_type(made, drawn.dtype) if wide else made
+
+
+def placement(beside: Any, given: Any) -> Any:
+    """The sharding that is given, or that of the mesh in use, or of an array that was put somewhere; else None."""
+    if isinstance(given, jax.sharding.NamedSharding) and isinstance(given.mesh, jax.sharding.Mesh):
+        return given
+    if not jax.sharding.get_abstract_mesh().empty:
+        mesh = jax.sharding.get_mesh()
+        spec = getattr(given, "spec", given)  # of a NamedSharding over an abstract mesh, or a PartitionSpec
+        return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec() if spec is None else spec)
+    if isinstance(beside, jax.Array) and beside.committed:
+        return beside.sharding
+    return None
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A parameter as a Python number, where it is a scalar of NumPy or JAX."""
+    if not hasattr(value, "dtype") or getattr(value, "ndim", None) != 0:
+        return value
+    return int(value) if "axis" in name else float(value)
 
 
 def _check_dtype(dtype: Any) -> None:
     """JAX would silently make float32 of float64."""
     if dtype == np.float64 and not jax.config.jax_enable_x64:
         raise ValueError("float64 needs 64-bit types in JAX: jax.config.update('jax_enable_x64', True)")
-
-
-def _on_devices(sharding: Any) -> Any:
-    """The same sharding over the devices of the mesh in use, where it says only how they are arranged."""
-    if isinstance(getattr(sharding, "mesh", None), jax.sharding.AbstractMesh):
-        return jax.sharding.NamedSharding(jax.sharding.get_mesh(), sharding.spec)
-    return sharding

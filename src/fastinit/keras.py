@@ -7,6 +7,8 @@ model that has them, import this module first.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from .extras import require
 from .initializers import Initializer as _Description
 from .initializers import init as _describe
 from .recipe import Recipe
+from .stream import seed_from_words
 
 require("keras", "keras")
 
@@ -67,7 +70,7 @@ class _Filled:
         dtype = keras.backend.standardize_dtype(dtype)
         if dtype not in DTYPES:
             raise TypeError(f"{type(self).__name__} fills {', '.join(DTYPES)}, not {dtype}")
-        shape = tuple(shape)
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
         return _tensor(self._describe(shape), _words(getattr(self, "seed", 0)), shape, dtype, layout)
 
     def _describe(self, shape: tuple[int, ...]) -> _Description:
@@ -174,7 +177,7 @@ class Identity(_Filled, _keras.Identity):  # type: ignore[misc]
         """A tensor of the backend; see `RandomNormal`."""
         if len(shape) == 2 and keras.backend.standardize_dtype(dtype) in DTYPES:
             return super().__call__(shape, dtype, layout)
-        return _distributed(_keras.Identity.__call__(self, shape, dtype), layout)
+        return _distributed(lambda: _keras.Identity.__call__(self, shape, dtype), layout)
 
     def _describe(self, shape: tuple[int, ...]) -> _Description:
         return _describe("eye", gain=_number(self.gain))
@@ -188,7 +191,7 @@ class Constant(_Filled, _keras.Constant):  # type: ignore[misc]
         """A tensor of the backend; see `RandomNormal`."""
         if isinstance(self.value, (int, float)) and keras.backend.standardize_dtype(dtype) in DTYPES:
             return super().__call__(shape, dtype, layout)
-        return _distributed(_keras.Constant.__call__(self, shape, dtype), layout)
+        return _distributed(lambda: _keras.Constant.__call__(self, shape, dtype), layout)
 
     def _describe(self, shape: tuple[int, ...]) -> _Description:
         return _describe("constant", value=_number(self.value))
@@ -205,27 +208,30 @@ def _number(value: Any) -> float:
 def _words(seed: Any) -> Any:
     """The words of 32 bits, lowest first, that make the seed of a recipe.
 
-    Of an integer: its own; of a negative one the lowest 32 bits, as Keras takes them. Of a SeedGenerator: its two,
-    seed and count, so that the first draw equals that of an integer.
+    Of an integer: its own; of a negative one the lowest 32 bits. Of a SeedGenerator: its two, seed and count, of 32
+    bits each, so that the first draw equals that of the integer.
     """
     if isinstance(seed, keras.random.SeedGenerator):
-        return seed.next()
+        with _own_devices():
+            return seed.next()
     seed = seed % (1 << 32) if seed < 0 else seed
     return np.array([seed >> 32 * k & 0xFFFFFFFF for k in range(max(2, -(-seed.bit_length() // 32)))], np.uint32)
 
 
 def _recipe(description: _Description, words: Any, shape: tuple[int, ...], dtype: str) -> Recipe:
-    seed = sum((int(word) & 0xFFFFFFFF) << 32 * k for k, word in enumerate(np.asarray(words)))
-    return Recipe(description, shape, dtype=dtype, seed=seed)
+    return Recipe(description, shape, dtype=dtype, seed=seed_from_words(np.asarray(words)))
 
 
 def _tensor(description: _Description, words: Any, shape: tuple[int, ...], dtype: str, layout: Any) -> Any:
     """The backend's tensor of these values, on the devices of `layout` if there is one."""
     backend = keras.backend.backend()
     if backend == "jax":
+        import jax
+
         from .jax import filled
 
-        return filled(description, words, shape, dtype, getattr(layout, "backend_layout", layout))
+        words = words if isinstance(words, jax.core.Tracer) else np.asarray(words)  # of no mesh
+        return filled(description, words, shape, dtype, out_sharding=getattr(layout, "backend_layout", layout))
     if backend == "torch":
         from .torch import tensor
 
@@ -243,8 +249,28 @@ def _tensor(description: _Description, words: Any, shape: tuple[int, ...], dtype
             made = tf.convert_to_tensor(fill(words))
     else:
         made = keras.ops.convert_to_tensor(_recipe(description, words, shape, dtype)[...], dtype)
-    return _distributed(made, layout)
+    return _distributed(lambda: made, layout)
 
 
-def _distributed(tensor: Any, layout: Any) -> Any:
-    return tensor if layout is None else keras.distribution.distribute_tensor(tensor, layout)
+def _distributed(make: Callable[[], Any], layout: Any) -> Any:
+    """What is made as on one device, where a layout says."""
+    if layout is None:
+        return make()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        from .jax import placement
+
+        with _own_devices():
+            made = make()
+        return jax.device_put(made, placement(None, getattr(layout, "backend_layout", layout)))
+    return keras.distribution.distribute_tensor(make(), layout)
+
+
+def _own_devices() -> Any:
+    """On JAX, Keras calls an initializer with a layout within the layout's mesh, where other arrays cannot be used."""
+    if keras.backend.backend() != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import secrets
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,11 @@ def seed_from_text(seed: Any) -> int:
             raise ValueError(f"seed must be an integer or a decimal string, got {seed!r}")
         seed = int(seed)
     return check_seed(seed)
+
+
+def seed_from_words(words: Iterable[int]) -> int:
+    """The seed that words of 32 bits make, the lowest first; of wider numbers the lowest 32 bits."""
+    return check_seed(sum((int(word) & 0xFFFFFFFF) << 32 * k for k, word in enumerate(words)))
 
 
 def check_name(name: Any) -> str:

@@ -17,7 +17,7 @@ from .memory import DTYPES
 from .seeds import BLOCKS, Count
 from .shards import is_dtensor
 
-_INIT = {
+_INIT: dict[str, Callable[..., Any]] = {
     "uniform_": functions.uniform_,
     "normal_": functions.normal_,
     "trunc_normal_": functions.trunc_normal_,
@@ -88,11 +88,7 @@ class _Filling(TorchFunctionMode):  # type: ignore[misc]
     ) -> Any:
         kwargs = kwargs or {}
         handler = _HANDLERS.get(func)
-        if (
-            handler is None
-            and getattr(func, "__name__", None) in _INIT
-            and getattr(func, "__module__", None) in _MODULES
-        ):
+        if handler is None and _is_init_function(func):
             handler = _Filling._init_function
         if handler is None or not self._count.is_here() or torch._C._functorch.peek_interpreter_stack() is not None:
             return func(*args, **kwargs)
@@ -202,6 +198,10 @@ _PARAMETERS = {
     "orthogonal_": ("gain", "generator"),
     "sparse_": ("sparsity", "std", "generator"),
 }
+
+
+def _is_init_function(func: Any) -> bool:
+    return getattr(func, "__name__", None) in _INIT and getattr(func, "__module__", None) in _MODULES
 
 
 def _caller() -> FrameType | None:

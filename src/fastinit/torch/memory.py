@@ -70,7 +70,7 @@ def check_memory(tensor: torch.Tensor, *, staged: bool = False, meta: bool = Fal
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
-    """The memory of a tensor that `check_memory` lets pass; bfloat16 as uint16, which recipes take for the same bits."""
+    """The memory of a tensor that `check_memory` lets pass; bfloat16 as uint16, which recipes take for its bits."""
     plain = tensor.detach()
     return np.asarray((plain.view(torch.uint16) if tensor.dtype is torch.bfloat16 else plain).numpy())
 
