@@ -269,6 +269,20 @@ def test_trunc_normal_never_leaves_its_bounds(dtype):
         assert lowest <= tensor.min() <= tensor.max() <= highest
 
 
+def test_cuts_multiplied_back_lie_within_the_bounds():
+    """Rounding would put some of them an ulp outside, and a value there as well."""
+    random = np.random.default_rng(1)
+    outside = 0
+    for _ in range(2000):
+        mean, std = random.uniform(-3, 3), 10 ** random.uniform(-3, 2)
+        a, b = sorted(random.uniform(-9, 9, 2))
+        lower, upper = init.functions._cuts(mean, std, a, b)
+        assert a <= mean + lower * std <= a + 1e-14
+        assert b - 1e-14 <= mean + upper * std <= b
+        outside += mean + (a - mean) / std * std < a
+    assert outside > 20
+
+
 def test_sparse():
     rows, columns = 40, 200
     tensor = init.sparse_(torch.full((rows, columns), 7.0), 0.3, std=0.5, seed=2, name="w")

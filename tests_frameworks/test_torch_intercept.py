@@ -386,6 +386,10 @@ def test_functional_transforms_are_left_to_torch():
             plain = error_of(lambda draw=draw: draw(torch.zeros(2)))
             with intercept(7):
                 assert error_of(lambda draw=draw: draw(torch.zeros(2))) == plain
+        draw = torch.func.vmap(lambda x, fill=fill: fill(torch.empty(2, 2)) + x, randomness="same")
+        plain, mine, fills = by_torch(lambda draw=draw: draw(torch.zeros(2)))
+        assert torch.equal(plain, mine)
+        assert fills == 0
 
 
 # ---- seeds, nesting, threads -----------------------------------------------------------------------------------

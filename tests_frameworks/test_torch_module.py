@@ -239,7 +239,7 @@ def test_nothing_is_filled_if_one_cannot_be(what):
 def test_nothing_is_materialised_if_one_cannot_be():
     module = nn.Module()
     module.a = nn.Parameter(torch.zeros(4, device="meta"))
-    module.b = nn.Parameter(torch.sparse_coo_tensor(size=(4, 4), device="meta"), requires_grad=False)
+    module.b = nn.Parameter(torch.empty(4, 4, layout=torch.sparse_coo, device="meta"), requires_grad=False)
     with pytest.raises(ValueError, match=r"^b: .*layout"):
         init_module_(module, {"*": "normal"})
     assert module.a.is_meta
@@ -291,6 +291,14 @@ def test_parameters_with_the_same_memory_are_filled_once_under_the_first_name():
 def test_parameters_that_overlap_in_part_are_refused():
     base = torch.zeros(100)
     module = nn.ParameterDict({"a": nn.Parameter(base[:60].view(6, 10)), "b": nn.Parameter(base[50:].view(5, 10))})
+    with pytest.raises(ValueError, match="a and b share elements"):
+        init_module_(module, {"*": "normal"})
+    assert not base.any()
+
+
+def test_a_transpose_is_not_the_same_parameter():
+    base = torch.zeros(6, 6)
+    module = nn.ParameterDict({"a": nn.Parameter(base), "b": nn.Parameter(base.t())})
     with pytest.raises(ValueError, match="a and b share elements"):
         init_module_(module, {"*": "normal"})
     assert not base.any()
