@@ -244,7 +244,7 @@ def sparse_(
 ) -> torch.Tensor:
     """Fill a matrix with N(0, std^2), then ``ceil(sparsity * rows)`` of each column with 0; ``torch.nn.init.sparse_``.
 
-    Which rows of a column, is the order of as many uniforms, the tensor of the same seed and name with ``"/zeros"``
+    Those where the column's uniforms are least: the uniforms are a tensor of the same seed, its name with ``"/zeros"``
     appended. Other parameters and errors as for `uniform_`.
 
     References
