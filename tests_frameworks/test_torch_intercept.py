@@ -527,6 +527,10 @@ def test_autograd_sees_fills():
         loss.backward()
 
 
+FORKED = """
+import torch
+from fastinit.torch import intercept
+
 class Noise(torch.utils.data.Dataset):
     def __len__(self):
         return 8
@@ -534,21 +538,25 @@ class Noise(torch.utils.data.Dataset):
     def __getitem__(self, index):
         return torch.randn(1)
 
+def draws():
+    loader = torch.utils.data.DataLoader(
+        Noise(), 4, num_workers=2, multiprocessing_context="fork", generator=torch.Generator().manual_seed(0)
+    )
+    return torch.cat(list(loader)).flatten()
+
+plain = draws()
+with intercept(7):
+    mine = draws()
+assert torch.equal(plain, mine)
+assert len(mine.unique()) == 8
+print("fine")
+"""
+
 
 def test_workers_that_are_forked_inside_are_left_to_torch():
-    """All of them would go on from the same count."""
-
-    def draws():
-        loader = torch.utils.data.DataLoader(
-            Noise(), 4, num_workers=2, multiprocessing_context="fork", generator=torch.Generator().manual_seed(0)
-        )
-        return torch.cat(list(loader)).flatten()
-
-    plain = draws()
-    with intercept(7):
-        mine = draws()
-    assert torch.equal(plain, mine)
-    assert len(mine.unique()) == 8
+    """All of them would go on from the same count. (In a Python of its own: forking beside JAX's threads may hang.)"""
+    run = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=False, timeout=120)
+    assert run.stdout.strip() == "fine", run.stderr
 
 
 def test_entering_under_a_fake_mode():

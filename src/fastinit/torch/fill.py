@@ -43,6 +43,12 @@ def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.
         raise ValueError(f"the tensor has shape {global_shape(tensor)}, but the recipe has shape {recipe.shape}")
     with torch.no_grad():
         check_fillable(tensor, staged=staged)
+    return fill_checked(tensor, recipe)
+
+
+def fill_checked(tensor: torch.Tensor, recipe: Part) -> torch.Tensor:
+    """`fill_` of a tensor that has passed its checks."""
+    with torch.no_grad():
         for held in held_by(tensor):
             for job in jobs(held, recipe):
                 write(job.view, job.part, job.rows)

@@ -25,9 +25,9 @@ from torch.nn.init import (
     zeros_,
 )
 
-from ..initializers import Initializer, init
+from ..initializers import cached_init
 from ..recipe import Recipe
-from .fill import check_fillable, fill_
+from .fill import check_fillable, fill_checked
 from .memory import array_of, dtype_name
 from .seeds import check_key, key
 from .shards import global_shape, held_by, local_position
@@ -254,12 +254,12 @@ def sparse_(
     if tensor.ndimension() != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     _refused_by_torch(tensor, "normal_", 0, std, generator=generator)
-    recipe = _drawn(tensor, init("normal", std=float(std)), generator, seed, name)
+    recipe = _drawn(tensor, "normal", {"std": float(std)}, generator, seed, name)
     if recipe is None:
         return tensor
     rows, columns = recipe.shape
     zeros = range(rows)[: math.ceil(sparsity * rows)]
-    fill_(tensor, recipe)
+    fill_checked(tensor, recipe)
     order = Recipe("uniform", (columns, rows), dtype="float64", seed=recipe.seed, name=f"{recipe.name}/zeros")
     with torch.no_grad():
         for held in held_by(tensor):
@@ -309,17 +309,25 @@ sparse = _deprecated(sparse_)
 def _fill(
     tensor: torch.Tensor, initializer: str, generator: Generator, seed: int | None, name: str, **parameters: Any
 ) -> torch.Tensor:
-    recipe = _drawn(tensor, init(initializer, **parameters), generator, seed, name)
-    return tensor if recipe is None else fill_(tensor, recipe)
+    recipe = _drawn(tensor, initializer, parameters, generator, seed, name)
+    return tensor if recipe is None else fill_checked(tensor, recipe)
 
 
 def _drawn(
-    tensor: torch.Tensor, initializer: Initializer, generator: Generator, seed: int | None, name: str
+    tensor: torch.Tensor,
+    initializer: str,
+    parameters: dict[str, Any],
+    generator: Generator,
+    seed: int | None,
+    name: str,
 ) -> Recipe | None:
     """The recipe of a tensor that can be filled; None for one of no elements, which draws no seed."""
     check_key(generator, seed)
-    check_fillable(tensor)
-    described = functools.partial(Recipe, initializer, global_shape(tensor), dtype=dtype_name(tensor))
+    with torch.no_grad():
+        check_fillable(tensor)
+    described = functools.partial(
+        Recipe, cached_init(initializer, parameters), global_shape(tensor), dtype=dtype_name(tensor)
+    )
     if seed is None:
         described(seed=0)  # refuses parameters before a generator has advanced
     if tensor.numel() == 0:

@@ -26,6 +26,8 @@ class Held(NamedTuple):
 
 def is_dtensor(tensor: Any) -> bool:
     """Whether it is a DTensor; does not import what nobody has imported yet."""
+    if type(tensor) in (torch.Tensor, torch.nn.Parameter):
+        return False
     names = ("torch.distributed.tensor", "torch.distributed._tensor")  # it has moved once
     found = (getattr(sys.modules.get(name), "DTensor", None) for name in names)
     return any(isinstance(tensor, kind) for kind in found if kind is not None)
