@@ -49,6 +49,7 @@ class _Filled:
     """What the initializers here do in the place of Keras's: draw by fastinit, and put shards where a layout says."""
 
     seed: Any
+    _describe: Any  # the initializer that a shape asks for; each class has its own
 
     def __call__(self, shape: Any, dtype: Any = None, layout: Any = None) -> Any:
         """A tensor of the backend.
@@ -72,9 +73,6 @@ class _Filled:
             raise TypeError(f"{type(self).__name__} fills {', '.join(DTYPES)}, not {dtype}")
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         return _tensor(self._describe(shape), _words(getattr(self, "seed", 0)), shape, dtype, layout)
-
-    def _describe(self, shape: tuple[int, ...]) -> _Description:
-        raise NotImplementedError
 
 
 @_registered
