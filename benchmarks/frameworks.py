@@ -8,11 +8,13 @@ constant fill in the place of the random one: what memory allows.
 
 import gc
 import hashlib
+import itertools
 import multiprocessing
 import os
 import statistics
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import torch
@@ -137,8 +139,8 @@ def touch(nbytes):
     np.ones(nbytes, np.uint8)
 
 
-def fill_share(part, parts, dtype, result):
-    """One process's rows, on fresh memory and then again; and the hash of the block hashes of its bytes."""
+def fill_share(part, parts, dtype):
+    """One process's rows, on fresh memory and then again; and hashes of the blocks of its bytes."""
     table = fi.recipe("normal", (ROWS, WIDTH), dtype=dtype, **TABLE)
     shard = table.part(np.s_[rows_of(part, parts)])
     out = np.empty(shard.shape, np.uint16 if dtype == "bfloat16" else dtype)
@@ -148,35 +150,35 @@ def fill_share(part, parts, dtype, result):
         shard.fill(out)
         times.append(time.perf_counter() - start)
     blocks = [hashlib.sha256(out[low : low + 1_000_000]).digest() for low in range(0, len(out), 1_000_000)]
-    result.put((times[0], min(times[1:]), blocks))
+    return times[0], min(times[1:]), blocks
+
+
+def in_a_process(function, *arguments):
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def available_memory():
+    with open("/proc/meminfo") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
 def table():
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    dtype = "float32" if free > 1.1 * ROWS * WIDTH * 4 else "bfloat16"
+    dtype = "float32" if available_memory() > ROWS * WIDTH * 4 + (3 << 29) else "bfloat16"
     print(f"\nembedding of {ROWS:,} x {WIDTH} in {dtype}, a process for each share")
-    context = multiprocessing.get_context("spawn")
-    touched = context.Process(target=touch, args=(ROWS * WIDTH * (2 if dtype == "bfloat16" else 4),))
-    touched.start()  # the machine's memory for the first time: the later processes would not meet that
-    touched.join()
+    # the machine's memory for the first time: the later processes would not meet that
+    in_a_process(touch, ROWS * WIDTH * (2 if dtype == "bfloat16" else 4))
     first = None
     for parts in (1, 2, 4):
-        cold, warm, blocks = [], [], []
-        for part in range(parts):  # one after the other: on machines of their own they would not share this memory
-            result = context.SimpleQueue()
-            process = context.Process(target=fill_share, args=(part, parts, dtype, result))
-            process.start()
-            times = result.get()
-            process.join()
-            cold.append(times[0])
-            warm.append(times[1])
-            blocks += times[2]
-        whole = hashlib.sha256(b"".join(blocks)).hexdigest()
+        # one after the other: on machines of their own they would not share this memory
+        cold, warm, hashes = zip(*(in_a_process(fill_share, part, parts, dtype) for part in range(parts)))
+        whole = hashlib.sha256(b"".join(itertools.chain.from_iterable(hashes))).hexdigest()
         first = first or (statistics.median(cold), statistics.median(warm), whole)
         assert whole == first[2]
         print(
             f"  1/{parts}: fresh memory {statistics.median(cold) / first[0]:.3f} of the whole's time, "
-            f"again {statistics.median(warm) / first[1]:.3f} ({statistics.median(warm):.3g} s); sha256 {whole[:16]}"
+            f"again {statistics.median(warm) / first[1]:.3f} ({statistics.median(warm):.3g} s); sha256 {whole[:16]}",
+            flush=True,
         )
     recipe = fi.recipe("normal", (ROWS, WIDTH), dtype=dtype, **TABLE)
     columns = recipe.part(np.s_[:, 32:64])

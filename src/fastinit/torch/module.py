@@ -285,7 +285,6 @@ def _set_buffers(
         if buffers is not None:
             buffers(module)
     finally:
-        left = []
         for name, buffer in empty.items():
             owner, attribute = unset[name], name.rpartition(".")[2]
             if owner._buffers.get(attribute) is buffer and _is_poisoned(buffer):
