@@ -289,6 +289,13 @@ def test_arrays_lie_where_jaxs_would(way, kind):
         assert same(np.asarray(shard.data), expected[shard.index])
 
 
+def test_shardings_that_name_no_devices():
+    abstract = jax.sharding.NamedSharding(meshes()["explicit"].abstract_mesh, jax.sharding.PartitionSpec("x"))
+    for module in (jax.nn.initializers, init):
+        with pytest.raises(ValueError, match=r"jax\.set_mesh"):
+            module.normal()(KEY, (16, 2), jnp.float32, abstract)
+
+
 @pytest.mark.parametrize("kind", ["auto", "explicit", "mixed"])
 def test_transforms_within_a_mesh(kind):
     mesh = meshes()[kind]

@@ -304,6 +304,8 @@ def placement(beside: Any, given: Any) -> Any:
         mesh = jax.sharding.get_mesh()
         spec = getattr(given, "spec", given)  # of a NamedSharding over an abstract mesh, or a PartitionSpec
         return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec() if spec is None else spec)
+    if given is not None:
+        raise ValueError(f"{given} does not say which devices: enter jax.set_mesh, or give a mesh of devices")
     if isinstance(beside, jax.Array) and beside.committed:
         return beside.sharding
     return None
