@@ -11,6 +11,9 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import self_check as _self_check  # the first: it looks what the others do to denormal numbers
+
+# isort: split
 from . import _kernels, plan
 from .activations import calculate_gain, for_activation
 from .arrays import allocate, as_output, check_shape, dtype_name, is_shape
@@ -86,6 +89,7 @@ def get_include() -> str:
 
 
 _kernels.use_isa(choose_isa(os.environ.get("FASTINIT_ISA")))
+_self_check.check()
 default_threads()  # a bad FASTINIT_NUM_THREADS is an error here too, not in the first fill
 
 # ---- documentation shared by the functions -----------------------------------------------------------------
