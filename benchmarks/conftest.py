@@ -6,6 +6,7 @@ Absolute times mean nothing on a shared machine and are not quoted; ratios of on
 import os
 
 import pytest
+from quick import QUICK
 
 #: (job, peer): the least ratio of speeds, ours over the peer's, and the aim where there is one
 FLOORS = {
@@ -49,7 +50,7 @@ def measure(benchmark, request):
         benchmark.group = job
         benchmark.name = who
         benchmark.extra_info["elements"] = elements
-        benchmark.pedantic(function, setup=setup, rounds=rounds, warmup_rounds=1)
+        benchmark.pedantic(function, setup=setup, rounds=1 if QUICK else rounds, warmup_rounds=0 if QUICK else 1)
 
     return run
 
@@ -69,6 +70,8 @@ def pytest_terminal_summary(terminalreporter, config):
         jobs.setdefault(bench.group, {})[bench.name] = bench.extra_info["elements"] / bench.stats.median
     write = terminalreporter.write_line
     write("")
+    if QUICK:
+        write("QUICK: every benchmark ran once, on little; these figures mean nothing")
     for line in NOTES:
         write(line)
     write(f"Speed, ours over the peer's, medians of one run; {len(os.sched_getaffinity(0))} CPUs")

@@ -18,13 +18,20 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import torch
+from quick import QUICK, size
 
 import fastinit as fi
 import fastinit.torch as ft
 from fastinit.torch import intercepting
 
-ROUNDS = 5
-LLAMA = {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "vocab_size": 32000}
+ROUNDS = size(5, 1)
+LLAMA = {
+    "hidden_size": 2048,
+    "intermediate_size": 5632,
+    "num_hidden_layers": size(22, 1),
+    "vocab_size": size(32000, 2000),
+}
+WIDE, SQUARE = size(8192, 512), size(4096, 256)
 HEADS = {"num_attention_heads": 32, "num_key_value_heads": 4}
 
 
@@ -93,20 +100,20 @@ def llama():
 
 def linear():
     def make():
-        return torch.nn.Linear(8192, 8192)
+        return torch.nn.Linear(WIDE, WIDE)
 
     contestants = {
         "intercept()": lambda: within(ft.intercept(0), make),
         "the same hook, constant fill": lambda: within(Constants(), make),
         "plain": make,
     }
-    compare("torch.nn.Linear(8192, 8192)", contestants)
+    compare(f"torch.nn.Linear({WIDE}, {WIDE})", contestants)
 
 
 def meta():
     def empty():
         with torch.device("meta"):
-            return torch.nn.Sequential(*(torch.nn.Linear(4096, 4096) for _ in range(16)))
+            return torch.nn.Sequential(*(torch.nn.Linear(SQUARE, SQUARE) for _ in range(16)))
 
     def theirs():
         module = empty().to_empty(device="cpu")
@@ -122,12 +129,12 @@ def meta():
         "init_module_, constants": with_constants,
         "to_empty, reset_parameters": theirs,
     }
-    compare("a meta model of 16 Linear(4096, 4096)", contestants)
+    compare(f"a meta model of 16 Linear({SQUARE}, {SQUARE})", contestants)
 
 
 # ---- a sharded table -------------------------------------------------------------------------------------------
 
-ROWS, WIDTH = 40_000_000, 128
+ROWS, WIDTH = size(40_000_000, 400_000), 128
 TABLE = {"std": 0.02, "seed": 0, "name": "emb"}
 
 
@@ -206,7 +213,7 @@ def dask():
 
     from fastinit.dask import array
 
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = size(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), 1 << 29)
     recipe = fi.recipe("normal", (int(0.55 * memory) // 4096, 1024), std=0.02, seed=0, name="emb")
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
         target = zarr.create_array(
@@ -234,6 +241,8 @@ def dask():
 
 if __name__ == "__main__":
     print(f"{os.cpu_count()} CPUs, {fi.get_num_threads()} threads, {fi._kernels.isa()}, torch {torch.__version__}")
+    if QUICK:
+        print("QUICK: everything runs once, on little; these figures mean nothing")
     jobs = {"llama": llama, "linear": linear, "meta": meta, "table": table, "dask": dask}
     for name in sys.argv[1:] or jobs:
         jobs[name]()

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from quick import size
 from safetensors.numpy import save_file
 
 import fastinit as fi
 
-SHAPE, COUNT = (1 << 14, 1 << 14), 4  # of 1 GiB
+SHAPE, COUNT = size((1 << 14, 1 << 14), (1 << 9, 1 << 9)), 4  # of 1 GiB
 ELEMENTS = COUNT * SHAPE[0] * SHAPE[1]
 
 pytestmark = pytest.mark.timeout(3000)

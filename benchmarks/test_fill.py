@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from quick import size
 
 import fastinit as fi
 
-N = 1 << 28
+N = size(1 << 28, 1 << 22)
 THREADS = 2
 
 
@@ -193,10 +194,10 @@ def test_scaling_in_cache(measure, memory, name, threads):
 
 
 LAYOUTS = {
-    "Fortran order": lambda m: m[: 1 << 26].reshape(1 << 13, 1 << 13).T,
-    "every second column": lambda m: m[: 1 << 26].reshape(1 << 13, 1 << 13)[:, ::2],
-    "backwards": lambda m: m[: 1 << 26][::-1],
-    "rows of 100": lambda m: m[: 1 << 26].reshape(1 << 19, 128)[:, :100],
+    "Fortran order": lambda m: m[: N // 4].reshape(N >> 15, -1).T,
+    "every second column": lambda m: m[: N // 4].reshape(N >> 15, -1)[:, ::2],
+    "backwards": lambda m: m[: N // 4][::-1],
+    "rows of 100": lambda m: m[: N // 4].reshape(-1, 128)[:, :100],
 }
 
 
@@ -212,7 +213,7 @@ def test_layouts(measure, memory, layout, who):
 @pytest.mark.parametrize("who", ["fastinit", "contiguous"])
 def test_take(measure, memory, who):
     """Rows of an embedding table of 10^9 rows, gathered at random."""
-    rows, width = 200_000, 128
+    rows, width = size(200_000, 2_000), 128
     out = memory[: rows * width].reshape(rows, width)
     table = fi.recipe("uniform", (10**9, width), seed=0)
     ids = np.random.default_rng(0).integers(0, 10**9, rows)

@@ -5,14 +5,15 @@
 
 import numpy as np
 import pytest
+from quick import size
 
 import fastinit as fi
 from fastinit import _kernels
 from fastinit.orthogonal import scratch_for
 
 THREADS = 2
-SHAPES = [(1024, 1024), (2048, 2048), (4096, 4096), (65536, 512)]
-ROWS, COLUMNS = 65536, 4096
+SHAPES = size([(1024, 1024), (2048, 2048), (4096, 4096), (65536, 512)], [(128, 128), (2048, 64)])
+ROWS, COLUMNS = size((65536, 4096), (8192, 256))
 
 
 @pytest.fixture(autouse=True)

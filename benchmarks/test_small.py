@@ -4,10 +4,11 @@ import timeit
 
 import numpy as np
 import pytest
+from quick import size
 
 import fastinit as fi
 
-CALLS = 1000
+CALLS = size(1000, 10)
 
 
 def repeated(function):
@@ -33,17 +34,17 @@ def test_sixteen_elements_of_a_recipe(measure, who):
     measure("16 elements, recipe at hand", who, ours if who == "fastinit" else theirs, CALLS * 16, rounds=21)
 
 
-@pytest.mark.parametrize("size", [1 << k for k in range(14, 22)])
+@pytest.mark.parametrize("elements", [1 << k for k in range(14, 22)])
 @pytest.mark.parametrize("threads", [2, 1])
-def test_crossover(measure, size, threads):
+def test_crossover(measure, elements, threads):
     """csrc/parallel.c, SERIAL_BELOW: sizes below it use one thread whatever is asked."""
-    out = np.empty(size, np.float32)
-    recipe = fi.recipe("normal", size, seed=0)
-    calls = max(1, (1 << 22) // size)
+    out = np.empty(elements, np.float32)
+    recipe = fi.recipe("normal", elements, seed=0)
+    calls = max(1, (1 << 22) // elements)
     who = "fastinit" if threads == 2 else "1 thread"
 
     def run():
         for _ in range(calls):
             recipe.fill(out, threads=threads)
 
-    measure(f"normal, {size} elements", who, run, size * calls, rounds=21)
+    measure(f"normal, {elements} elements", who, run, elements * calls, rounds=21)
