@@ -27,6 +27,8 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from . import checkpoint as checkpoint
+    from .propagation import propagate as propagate
+    from .symmetry_breaking import symmetry as symmetry
 
 __all__ = [
     "STREAM_VERSION",
@@ -54,10 +56,12 @@ __all__ = [
     "ones",
     "orthogonal",
     "philox4x32",
+    "propagate",
     "recipe",
     "set_num_threads",
     "show_config",
     "stream_key",
+    "symmetry",
     "truncated_normal",
     "uniform",
     "variance_scaling",
@@ -68,11 +72,14 @@ __all__ = [
 
 
 _LATER = ("checkpoint", "dask", "jax", "keras", "torch")
+_LATER_FUNCTIONS = {"propagate": "propagation", "symmetry": "symmetry_breaking"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:  # read when it is first asked for
         return importlib.import_module(f".{name}", __name__)
+    if name in _LATER_FUNCTIONS:
+        return getattr(importlib.import_module(f".{_LATER_FUNCTIONS[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""The command line: plan, write, verify, show, info."""
+"""The command line: plan, write, verify, show, info; and those of cli_propagation."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from .checkpoint import ManifestError, load_manifest, save, verify
 from .checkpoint.comparing import as_float64
 from .checkpoint.partial import InTheWay, LeftOver
 from .checkpoint.reading import open_checkpoint
+from .cli_propagation import propagate_command, symmetry_command
 from .config import config
 from .initializers import near_match
 from .recipe import Recipe
-from .terminal import cut_short, jsonable, print_histogram, print_json, print_table, progress_of
+from .tables import jsonable
+from .terminal import cut_short, print_histogram, print_json, print_table, progress_of
 from .version import __version__
 
 #: Exit codes.
@@ -315,6 +317,9 @@ def info(quiet: bool, as_json: bool) -> None:
             for what, value in config().items():
                 click.echo(f"{what + ':':<18}{value}")
 
+
+app.add_command(propagate_command)
+app.add_command(symmetry_command)
 
 # ---- arguments -----------------------------------------------------------------------------------------------
 

@@ -171,6 +171,11 @@ class Initializer:
     def __reduce__(self) -> tuple[Any, ...]:
         return Initializer.from_dict, (self.to_dict(),)
 
+    def _repr_html_(self) -> str:
+        from .notebook import initializer_html  # only where a notebook asks
+
+        return initializer_html(self)
+
     def __repr__(self) -> str:
         defaults = _PARAMETERS[self._name]
         given = "".join(f", {k}={v!r}" for k, v in self._items if v != defaults[k])

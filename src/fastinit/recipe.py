@@ -208,6 +208,11 @@ class Part:
     def __reduce__(self) -> tuple[Any, ...]:
         return Part, (self._recipe, self._region)
 
+    def _repr_html_(self) -> str:
+        from .notebook import recipe_html  # only where a notebook asks
+
+        return recipe_html(self)
+
     def __repr__(self) -> str:
         return f"<part of shape {self.shape} of {self._recipe!r}>"
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -19,7 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from .initializers import to_json
+from .tables import jsonable, plain_lines
 
 #: Rows of a table that rich lays out.
 LONGEST_TABLE = 1000
@@ -63,10 +63,19 @@ def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: t
 
 def _print_plain(rows: list[tuple[str, ...]], right: tuple[int, ...]) -> None:
     """The same for a pipe, whose lines may be long, and for tables that rich would take seconds for."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        words = (text.rjust(n) if i in right else text.ljust(n) for i, (text, n) in enumerate(zip(row, widths)))
-        click.echo("  ".join(words).rstrip())
+    for line in plain_lines(rows, right):
+        click.echo(line)
+
+
+def print_sparklines(columns: Mapping[str, Sequence[str]], labels: Sequence[str]) -> None:
+    """A row for each label, a column of sparklines for each title."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", overflow="fold", ratio=1)
+    for title in columns:
+        table.add_column(title, no_wrap=True)
+    for row in zip(labels, *columns.values()):
+        table.add_row(*map(Text, row))
+    _print_rich(table)
 
 
 def _print_rich(table: Table) -> None:
@@ -78,15 +87,6 @@ def _print_rich(table: Table) -> None:
 
 def print_json(value: Any) -> None:
     click.echo(json.dumps(jsonable(value), allow_nan=False))
-
-
-def jsonable(value: Any) -> Any:
-    """Strict JSON: what is not finite as text."""
-    if isinstance(value, dict):
-        return {key: jsonable(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(inner) for inner in value]
-    return to_json(value)
 
 
 @contextmanager
