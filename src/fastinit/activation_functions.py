@@ -6,10 +6,11 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from .initializers import near_match
+from .initializers import check_parameter, near_match
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -67,11 +68,16 @@ def activation_function(name: str, negative_slope: float | None = None) -> Activ
         return ACTIVATIONS[name]
     if name not in ("leaky_relu", "prelu"):
         raise ValueError(f"negative_slope goes with leaky_relu and prelu, not with {name}")
-    if isinstance(negative_slope, bool) or not isinstance(negative_slope, (int, float, np.floating, np.integer)):
-        raise TypeError(f"negative_slope must be a number, not {negative_slope!r}")
-    if not math.isfinite(negative_slope):
-        raise ValueError(f"negative_slope must be finite, got {negative_slope}")
-    return replace(_leaky(name, float(negative_slope)), name=f"{name}({float(negative_slope):g})")
+    slope = finite("negative_slope", negative_slope)
+    return replace(_leaky(name, slope), name=f"{name}({slope:g})")
+
+
+def finite(key: str, value: Any) -> float:
+    """A number as float; TypeError or ValueError for what is none, or not finite."""
+    number: float = check_parameter(key, value)
+    if not math.isfinite(number):
+        raise ValueError(f"{key} must be finite, got {number}")
+    return number
 
 
 # ---- functions and their derivatives ---------------------------------------------------------------------

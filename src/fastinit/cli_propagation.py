@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -81,6 +83,13 @@ def _parse_value(text: str) -> Any:
     return text
 
 
+def _recommended(activation: str) -> Initializer:
+    try:
+        return for_activation(ALIASES.get(activation, activation))
+    except ValueError:
+        raise click.UsageError(f"there is no initializer that {activation} is known to ask for: give --init") from None
+
+
 def _branch_scale(text: str) -> float | str:
     try:
         return text if text == BY_DEPTH else float(text)
@@ -142,7 +151,7 @@ def propagate_command(
     or linear.
     """
     _check_picture(picture, force)
-    compared = initializers or (for_activation(ALIASES.get(activation, activation)),)
+    compared = initializers or (_recommended(activation),)
     given: Any = compared[0] if len(compared) == 1 else list(compared)
     _show(propagate(given, activation, branch_scale=_branch_scale(branch_scale), **settings), picture, quiet, as_json)
 
@@ -180,6 +189,8 @@ def _check_picture(picture: Path | None, force: bool) -> None:
     from . import plotting
 
     plotting.kind_of(picture)
+    if not picture.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(picture.parent))
     if picture.exists() and not force:
         raise InTheWay(picture)
 

@@ -164,7 +164,7 @@ class Architecture:
             channels = self.input_shape[-1]
             kernel = (KERNEL,) if self.network == "cnn" else ()
             weight = draw_weight(initializer, kernel, channels, gain, seed, f"{name}.weight")
-            offset = None if bias is None else Recipe(bias, (channels,), seed=seed, name=f"{name}.bias")[...]
+            offset = None if bias is None else draw_bias(bias, channels, seed, f"{name}.bias")
             return CircularConvolution(weight) if kernel else Dense(weight), offset
 
         if self.network == "rnn":
@@ -174,6 +174,14 @@ class Architecture:
         if self.network == "residual":
             return [Residual(linear, offset, self.function, self.branch_scale) for linear, offset in drawn]
         return [Plain(linear, offset, self.function) for linear, offset in drawn]
+
+
+def draw_bias(initializer: Initializer, channels: int, seed: int, name: str) -> np.ndarray:
+    """One number a channel; an initializer that needs more axes is refused by the word "bias"."""
+    try:
+        return Recipe(initializer, (channels,), seed=seed, name=name)[...]
+    except ValueError as error:
+        raise ValueError(f"bias: {error}") from None
 
 
 def draw_weight(

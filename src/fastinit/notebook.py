@@ -29,7 +29,7 @@ _CELL = "padding:1px 8px;text-align:{}"
 
 
 def recipe_html(recipe: Any) -> str:
-    """A recipe, or a part of one: what it is, and a histogram of its first values."""
+    """A recipe, or a part of one: what it is, and a histogram of some of its values."""
     described = recipe.recipe.to_dict()
     facts = {
         "initializer": _initializer_text(described),
@@ -61,7 +61,8 @@ def initializer_html(initializer: Any) -> str:
 
 def _initializer_text(described: dict[str, Any]) -> str:
     hidden = ("stream", "name", "seed", "shape", "dtype", "init")
-    rest = ", ".join(f"{key}={value}" for key, value in described.items() if key not in hidden)
+    given = {key: value for key, value in described.items() if key not in hidden and value not in (None, [])}
+    rest = ", ".join(f"{key}={value}" for key, value in given.items())
     return f"{described['init']}({rest})" if "init" in described else next(iter(described), "")
 
 
@@ -80,22 +81,20 @@ def _histogram_of(recipe: Any) -> str:
     largest = max(_orthogonal_sizes(described), default=0)
     if largest > LARGEST_MATRIX:
         return _paragraph(f"no histogram: an orthogonal matrix of {largest:,} elements would have to be made for it")
-    index = first_values(recipe.shape, SAMPLE)
-    values = recipe[index].ravel()
+    values = recipe[spread_out(recipe.shape, SAMPLE)].ravel()
     if values.dtype == np.uint16:  # bfloat16 without ml_dtypes
         values = (values.astype(np.uint32) << 16).view(np.float32)
-    which = "all" if values.size == recipe.size else "the first"
-    return histogram(values.astype(np.float64), f"{which} {values.size:,} values")
+    which = "all values" if values.size == recipe.size else f"{values.size:,} values, evenly spread"
+    return histogram(values.astype(np.float64), which)
 
 
-def first_values(shape: tuple[int, ...], most: int) -> tuple[slice, ...]:
-    """An index of a leading block of at most `most` elements, the last axes as whole as may be."""
-    index = []
-    for n in reversed(shape):
-        taken = min(n, most)
-        index.append(slice(taken))
-        most //= max(taken, 1)
-    return tuple(reversed(index))
+def spread_out(shape: tuple[int, ...], most: int) -> tuple[slice, ...]:
+    """An index of at most `most` elements, evenly spread: every so many along each axis."""
+    counts = list(shape)
+    while math.prod(counts) > most:
+        longest = counts.index(max(counts))
+        counts[longest] = -(-counts[longest] // 2)
+    return tuple(slice(None, None, -(-n // max(count, 1)) or 1) for n, count in zip(shape, counts))
 
 
 def _orthogonal_sizes(described: Any) -> Iterator[int]:
@@ -123,7 +122,7 @@ def histogram(values: np.ndarray, caption: str) -> str:
         return _paragraph(caption)
     low, high = float(finite.min()), float(finite.max())
     if low == high:
-        return _paragraph(f"{caption}: {'each' if finite.size > 1 else 'it'} is {number(low)}")
+        return _paragraph(f"{caption}: {number(low)}")
     half = high / 2 - low / 2  # high - low may be beyond float64
     places = np.minimum((finite / 2 - low / 2) / half * BARS, BARS - 1).astype(int) if half else np.zeros(1, int)
     counts = np.bincount(places, minlength=BARS)
@@ -156,7 +155,7 @@ def line_chart(title: str, curves: Sequence[tuple[np.ndarray, np.ndarray]], scal
     if high - low < 1e-3:  # a flat line belongs into the middle
         low, high = low - 0.5, high + 0.5
     left, right = (float(f([x[i] for x, _ in curves])) for f, i in ((min, 0), (max, -1)))
-    top, bottom, start = 6.0, HEIGHT - 18.0, 52.0
+    top, bottom, start = 6.0, HEIGHT - 18.0, 56.0
     drawn = []
     for k, ((x, _), height) in enumerate(zip(curves, heights)):
         across = start + (WIDTH - start - 4) * (np.asarray(x, float) - left) / max(right - left, 1)
@@ -168,7 +167,7 @@ def line_chart(title: str, curves: Sequence[tuple[np.ndarray, np.ndarray]], scal
     def level(height: float) -> str:
         if scale == "percent":
             return f"{100 * height:.0f} %"
-        return f"{10.0**height:.1e}" if scale == "log" and abs(height) < 300 else number(height)
+        return f"{10.0**height:.1e}" if scale == "log" and abs(height) < 300 else f"{height:.3g}"
 
     axes = (
         f'<path d="M{start} {top}V{bottom}H{WIDTH - 4}" stroke="currentColor" fill="none" stroke-opacity="0.6"/>'

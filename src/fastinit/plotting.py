@@ -84,12 +84,15 @@ def draw_panel(panel: Panel, ax: Axes) -> None:
         drawn = np.where(np.isfinite(y) & ((y > 0) | (panel.scale != "log")), y, np.nan)
         style = STYLES[number % len(STYLES)]
         every = max(1, len(y) // MARKERS)
-        width = min(1.5 + 1.2 * (len(panel.curves) - 1 - number), 4)  # what is drawn over shows beside it
+        width = min(1.5 + 0.7 * (len(panel.curves) - 1 - number), 3.5)  # what is drawn over shows beside it
         ax.plot(curve.x, drawn, label=curve.label, markevery=every, markersize=4.5, linewidth=width, **style)
         if panel.scale == "log":
             mark_ends(ax, curve.x, y, drawn, style["color"])
     if panel.scale == "log":
         ax.set_yscale("log")
+        zeros = [curve.label for curve in panel.curves if not np.any(curve.y)]
+        if zeros:  # a logarithmic scale has no place for them
+            ax.text(0.03, 0.03, f"0 all along: {', '.join(zeros)}", fontsize=8, transform=ax.transAxes)
     elif panel.scale == "percent":
         ax.set_ylim(-4, 104)
     else:
@@ -100,12 +103,18 @@ def mark_ends(ax: Axes, x: np.ndarray, y: np.ndarray, drawn: np.ndarray, colour:
     """A cross where a curve stops, and why: what comes next is beyond float32, or 0."""
     known = ~np.isnan(drawn)
     for here in np.flatnonzero(known):
-        for after in (here - 1, here + 1):
+        for side in (-1, 1):
+            after = here + side
             if 0 <= after < len(y) and not known[after]:
                 ax.plot(x[here], y[here], marker="x", color=colour, markersize=9, markeredgewidth=2)
                 if not np.isnan(y[after]):
-                    reason = "inf" if y[after] > 0 else "0"
-                    ax.annotate(f"then {reason}", (x[here], y[here]), (6, 6), textcoords="offset points", fontsize=8)
+                    reason, place = (
+                        "inf" if y[after] > 0 else "0",
+                        {"ha": "left" if side > 0 else "right", "fontsize": 8},
+                    )
+                    ax.annotate(
+                        f"then {reason}", (x[here], y[here]), (6 * side, 6), textcoords="offset points", **place
+                    )
 
 
 def kind_of(path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .activation_functions import activation_function
+from .activation_functions import activation_function, finite
 from .comparison import Comparison, Curve, Panel, at_least_one, initializers
 from .initializers import init as initializer_of
 from .initializers import near_match
@@ -49,7 +49,11 @@ class Propagation(Comparison[Signal]):
                 resolved = np.where(found.values < found.precision, np.nan, found.values)
                 curves.append(Curve(signal.label, np.arange(1, len(resolved) + 1), resolved))
         if any((curve.y > 0).any() for curve in curves):
-            panels.append(Panel("Jacobian, above float32's precision", "rank", "singular value", "log", curves))
+            panels.append(
+                Panel(
+                    "Jacobian, above float32's precision", "number, the largest first", "singular value", "log", curves
+                )
+            )
         return panels
 
 
@@ -149,8 +153,7 @@ def propagate(
     function = activation_function(activation, negative_slope)
     sizes = at_least_one(depth=depth, width=width, batch=batch)
     scale = _check_network(network, sizes, branch_scale)
-    if gain is not None and (isinstance(gain, (bool, str)) or not math.isfinite(gain)):
-        raise ValueError(f"gain must be a finite number, got {gain!r}")
+    gain = None if gain is None else finite("gain", gain)
     bias = None if bias is None else initializer_of(bias)
     seed = fresh_seed() if seed is None else check_seed(seed)
     architecture = Architecture(network, function, sizes["depth"], sizes["width"], scale)
@@ -185,12 +188,10 @@ def _check_network(network: str, sizes: dict[str, int], branch_scale: float | st
         raise ValueError(f"width of a cnn is {POSITIONS} positions times channels: {sizes['width']} is no multiple")
     if branch_scale == BY_DEPTH:
         scale = 1 / math.sqrt(sizes["depth"])
-    elif isinstance(branch_scale, (bool, str)):
+    elif isinstance(branch_scale, str):
         raise ValueError(f"branch_scale is a number or {BY_DEPTH!r}, not {branch_scale!r}")
     else:
-        scale = float(branch_scale)
-    if not math.isfinite(scale):
-        raise ValueError(f"branch_scale must be finite, got {scale}")
+        scale = finite("branch_scale", branch_scale)
     if network != "residual" and scale != 1:
         raise ValueError(f"branch_scale goes with a residual network, not with {network}")
     return scale

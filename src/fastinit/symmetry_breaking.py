@@ -252,7 +252,9 @@ def distinct_units(rows: np.ndarray) -> int:
     allowed = TOLERANCE * float(finite.max(initial=0))
     left, count = rows.astype(np.float64), 0
     while len(left):
-        same = (np.abs(left - left[0]) <= allowed) | (left == left[0]) | (np.isnan(left) & np.isnan(left[0]))
+        with np.errstate(invalid="ignore"):  # inf - inf
+            near = np.abs(left - left[0]) <= allowed
+        same = near | (left == left[0]) | (np.isnan(left) & np.isnan(left[0]))
         left = left[~same.all(axis=1)]
         count += 1
     return count

@@ -70,9 +70,9 @@ def _print_plain(rows: list[tuple[str, ...]], right: tuple[int, ...]) -> None:
 def print_sparklines(columns: Mapping[str, Sequence[str]], labels: Sequence[str]) -> None:
     """A row for each label, a column of sparklines for each title."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("", overflow="fold", ratio=1)
-    for title in columns:
-        table.add_column(title, no_wrap=True)
+    table.add_column("", overflow="fold")
+    for title, lines in columns.items():
+        table.add_column(title, width=max(map(len, lines)))
     for row in zip(labels, *columns.values()):
         table.add_row(*map(Text, row))
     _print_rich(table)

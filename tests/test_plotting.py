@@ -1,0 +1,128 @@
+"""Pictures with matplotlib: what is on them, files, axes of the caller's, and what is said without it."""
+
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import fastinit as fi
+
+SMALL = {"depth": 12, "width": 32, "batch": 16}
+
+
+@pytest.fixture(autouse=True)
+def without_a_screen():
+    matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def found():
+    inits = {"wide": fi.init("normal", std=1e4), "he": "he_normal", "zeros": "zeros"}
+    return fi.propagate(inits, **SMALL)
+
+
+def labelled(figure):
+    return {ax.get_title(): (ax.get_xlabel(), ax.get_ylabel()) for ax in figure.axes}
+
+
+def test_a_figure_with_units_and_a_legend(found):
+    from matplotlib import pyplot
+
+    figure = found.plot()
+    assert labelled(figure) == {
+        "Activations, forwards": ("layer", "std of activations"),
+        "Gradient, backwards": ("layer", "std of gradient"),
+        "Dead units": ("layer", "share of units (%)"),
+        "Jacobian, above float32's precision": ("number, the largest first", "singular value"),
+    }
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["wide", "he", "zeros"]
+    assert pyplot.get_fignums()
+    pyplot.close(figure)
+
+
+def test_curves_are_the_figures_found(found):
+    ax = found.plot(Figure().subplots()).axes[0]
+    lines = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
+    he = lines["he"]
+    assert np.array_equal(he.get_xdata(), np.arange(1, 13))
+    assert np.array_equal(he.get_ydata(), found[1].activation_std)
+    styles = {(line.get_color(), str(line.get_linestyle()), line.get_marker()) for line in lines.values()}
+    assert len({style[0] for style in styles}) == len({style[1] for style in styles}) == 3
+    said = {text.get_text() for text in ax.texts}
+    assert said == {"then inf", "0 all along: zeros"}
+    assert [label.get_text() for label in ax.get_legend().get_texts()] == ["wide", "he", "zeros"]
+
+
+def test_axes_of_the_callers(found):
+    figure = Figure()
+    assert found.plot(figure.subplots(1, 2)) is figure
+    assert list(labelled(figure)) == ["Activations, forwards", "Gradient, backwards"]
+
+
+def test_saturation_and_wide_layers():
+    figure = fi.propagate("glorot_uniform", "tanh", depth=2, width=520, batch=2).plot(Figure().subplots(1, 4))
+    assert [title for title in labelled(figure) if title] == ["Activations, forwards", "Gradient, backwards", "Saturated activations"]  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_files(found, tmp_path, suffix):
+    path = tmp_path / f"picture.{suffix}"
+    path.write_text("old")
+    for given in (path, str(path)):
+        assert isinstance(found.plot(given), Figure)
+    assert path.read_bytes()[:4] == {"png": b"\x89PNG", "svg": b"<?xm", "pdf": b"%PDF"}[suffix]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_nothing_is_clipped(found, tmp_path):
+    """The outermost pixels are the page's white."""
+    found.plot(tmp_path / "x.png")
+    image = matplotlib.image.imread(tmp_path / "x.png")
+    assert (image[..., 3] == 1).all()
+    for edge in (image[0], image[-1], image[:, 0], image[:, -1]):
+        assert (edge[..., :3] == 1).all()
+    assert (image[..., :3] < 0.5).any()
+
+
+def test_symmetry():
+    found = fi.symmetry(["zeros", "he_normal"], steps=30)
+    figure = found.plot(Figure().subplots(1, 3))
+    assert labelled(figure) == {
+        "Loss": ("step", "cross-entropy (nats)"),
+        "Accuracy": ("step", "share of points (%)"),
+        "Distinct hidden units": ("step", "units"),
+    }
+    assert figure.axes[2].lines[0].get_ydata().tolist() == [1] * 31
+
+
+def test_a_suffix_that_is_none(found, tmp_path):
+    for name in ("x.foo", "x"):
+        with pytest.raises(ValueError, match=r"ends in one of .*\.png") as caught:
+            found.plot(tmp_path / name)
+        assert len(str(caught.value).splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_matplotlib(tmp_path):
+    code = (
+        "import sys, importlib.abc\n"
+        "class Missing(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'matplotlib':\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "import fastinit as fi\n"
+        "found = fi.symmetry('zeros', steps=1)\n"
+        "for where in (None, 'x.png'):\n"
+        "    try:\n"
+        "        found.plot(where)\n"
+        "    except ImportError as error:\n"
+        "        print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    line = "a picture needs matplotlib: pip install 'fastinit-weights[plot]', or matplotlib itself"
+    assert run.stdout.splitlines() == [line, line]
