@@ -54,7 +54,11 @@ def test_a_recipe():
     recipe = fi.recipe("he_normal", (300, 500), seed=1 << 70, name="<script>&'\"", dtype="float16")
     shown = facts(recipe._repr_html_())
     assert shown["initializer"] == "he_normal(in_axis=[0], out_axis=[1], gain=1.0, truncated=False, negative_slope=0.0)"
-    assert (shown["shape"], shown["dtype"], shown["size"]) == ("300 x 500", "float16", "150,000 elements, 300,000 bytes")
+    assert (shown["shape"], shown["dtype"], shown["size"]) == (
+        "300 x 500",
+        "float16",
+        "150,000 elements, 300,000 bytes",
+    )
     assert (shown["seed"], shown["name"]) == (str(1 << 70), repr("<script>&'\""))
     assert shown["std"] == f"{recipe.std:.4g}"
     assert shown["bounds"] == "[{:.4g}, {:.4g}]".format(*recipe.bounds)
@@ -73,7 +77,9 @@ def test_the_histogram_is_that_of_the_values():
 def test_at_most_65536_values_of_the_largest_tensors(monkeypatch):
     sizes = []
     kept = notebook.histogram
-    monkeypatch.setattr(notebook, "histogram", lambda values, caption: sizes.append(values.size) or kept(values, caption))
+    monkeypatch.setattr(
+        notebook, "histogram", lambda values, caption: sizes.append(values.size) or kept(values, caption)
+    )
     for shape in ((1 << 20, 1 << 20), (1 << 40,), (3, 1 << 30, 5), (1 << 40, 1), (1 << 16,), (7, 9), (), (0, 5)):
         for name in ("he_normal", "eye", "zeros") if len(shape) == 2 else ("normal",):
             assert facts(fi.recipe(name, shape, seed=0)._repr_html_())["seed"] == "0"
@@ -144,7 +150,9 @@ def test_a_line_chart_of_nothing():
     assert len(list(parsed(flat).iter("polyline"))) == 1
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (0, 1 << 40), (5,), (65536,), (65537,), (1 << 61,), (3, 3, 512, 512), (1000, 999)])
+@pytest.mark.parametrize(
+    "shape", [(), (0,), (0, 1 << 40), (5,), (65536,), (65537,), (1 << 61,), (3, 3, 512, 512), (1000, 999)]
+)
 def test_the_sample_is_spread_over_every_axis(shape):
     index = notebook.spread_out(shape, 1 << 16)
     taken = [range(n)[part] for n, part in zip(shape, index)]

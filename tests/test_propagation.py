@@ -1,5 +1,6 @@
 """`propagate`: the theory of the papers, the Jacobian, overflow and underflow as results, and how it is shown."""
 
+import importlib
 import json
 import math
 import subprocess
@@ -13,8 +14,8 @@ from fastinit.networks import NETWORKS
 from fastinit.signals import growth
 
 TORCH_LINEAR = fi.init("variance_scaling", scale=1 / 3, mode="fan_in", distribution="uniform")
-#: Enough for the laws of large numbers: wide, and few layers.
-WIDE = {"depth": 10, "width": 512, "batch": 256}
+#: Enough for the laws of large numbers: wide, and few layers; just too wide for a Jacobian, which takes its time.
+WIDE = {"depth": 10, "width": 520, "batch": 128}
 SMALL = {"depth": 6, "width": 32, "batch": 16}
 
 
@@ -33,12 +34,12 @@ def ratios(signal):
         ("lecun_normal", "linear", 1),
         (TORCH_LINEAR, "linear", 1 / 3),
         (TORCH_LINEAR, "relu", 1 / 6),
-        (fi.init("normal", std=0.01), "linear", 512e-4),
-        (fi.init("normal", std=1.0), "relu", 256),
+        (fi.init("normal", std=0.01), "linear", 520e-4),
+        (fi.init("normal", std=1.0), "relu", 260),
     ],
 )
 def test_variance_a_layer(init, activation, expected):
-    """Within 10 %: over ten layers of 512 units the std of this factor is about 2 %."""
+    """Within 10 %: over ten layers of 520 units the std of this factor is about 2 %."""
     (signal,) = fi.propagate(init, activation, **WIDE)
     assert signal.input_std == pytest.approx(1, rel=0.02)
     assert ratios(signal) == pytest.approx((expected, expected), rel=0.1)
@@ -55,7 +56,7 @@ def test_the_slope_of_leaky_relu_counts(slope):
 
 def test_selu_normalises_itself_with_lecun():
     """Klambauer et al. 2017: mean 0 and std 1 are an attracting fixed point, whatever the input's scale."""
-    (signal,) = fi.propagate("lecun_normal", "selu", depth=30, width=512, batch=256)
+    (signal,) = fi.propagate("lecun_normal", "selu", depth=30, width=520, batch=128)
     assert np.abs(signal.activation_mean).max() < 0.15
     assert signal.activation_std == pytest.approx(np.ones(30), rel=0.15)
 
@@ -68,7 +69,7 @@ def test_tanh_saturates_where_weights_are_wide():
 
 def test_residual_networks():
     """relu and He: each branch adds its input's variance; scaled by 1/sqrt(depth) e in all (Hanin and Rolnick 2018)."""
-    depth = {"depth": 20, "width": 512, "batch": 128, "network": "residual"}
+    depth = {"depth": 20, "width": 520, "batch": 64, "network": "residual"}
     (plain,) = fi.propagate("he_normal", "relu", **depth)
     assert growth(plain.activation_std) ** 2 == pytest.approx(2, rel=0.1)
     assert growth(plain.gradient_std[::-1]) ** 2 == pytest.approx(2, rel=0.1)
@@ -95,7 +96,9 @@ def test_orthogonal_linear_networks_are_isometric(network):
 
 def test_delta_orthogonal_keeps_the_norm_through_convolutions():
     """Xiao et al. 2018; he_normal does not."""
-    delta, he = fi.propagate(["delta_orthogonal", "lecun_normal"], "linear", network="cnn", depth=100, width=256, batch=16)
+    delta, he = fi.propagate(
+        ["delta_orthogonal", "lecun_normal"], "linear", network="cnn", depth=100, width=256, batch=16
+    )
     assert delta.singular_values.values == pytest.approx(np.ones(256), rel=1e-4)
     assert he.singular_values.values[0] > 3
     assert he.singular_values.below_precision > 10
@@ -103,7 +106,7 @@ def test_delta_orthogonal_keeps_the_norm_through_convolutions():
 
 def test_orthogonal_tanh_with_its_gain_keeps_the_gradient():
     tanh = fi.init("orthogonal", gain=1.1)
-    (signal,) = fi.propagate(tanh, "tanh", depth=50, width=256, batch=64)
+    (signal,) = fi.propagate(tanh, "tanh", depth=50, width=128, batch=64)
     assert 0.3 < signal.input_gradient_std < 3
 
 
@@ -141,7 +144,7 @@ def test_values_below_the_precision_are_said_to_be_that():
     assert d["below_precision"] > 20
     assert d["smallest"] is None
     assert d["precision"] == pytest.approx(d["largest"] * math.sqrt(128) * 2**-23)
-    assert f"{d['below_precision']} are below the precision of float32" in str(found)
+    assert f"{d['below_precision']} of them are below the precision of float32" in str(found)
 
 
 def test_the_jacobian_goes_beyond_float32():
@@ -175,7 +178,7 @@ def test_underflow_is_a_result():
     found = fi.propagate(fi.init("normal", std=1e-5), **(SMALL | {"depth": 30}))
     std = found[0].activation_std
     first = int(np.argmax(std == 0))
-    assert 0 < first
+    assert first > 0
     assert (std[first:] == 0).all()
     assert f"activations: std 0 from layer {first + 1} on" in str(found)
     assert "gradient: std 0 from layer" in str(found)
@@ -299,12 +302,23 @@ def test_the_last_gradient_is_standard_normal_and_weights_mean_over_the_batch():
 
 
 def test_text_fits_80_columns():
-    text = str(fi.propagate([fi.init("normal", std=0.02), TORCH_LINEAR, "glorot_uniform"], "tanh", **(SMALL | {"depth": 60})))
-    table = [line for line in text.splitlines() if not line.startswith(("variance_scaling", "Jacobian"))]
+    text = str(
+        fi.propagate([fi.init("normal", std=0.02), TORCH_LINEAR, "glorot_uniform"], "tanh", **(SMALL | {"depth": 60}))
+    )
+    table = [line for line in text.splitlines() if not line.startswith("variance_scaling")]
     assert max(map(len, table)) <= 80
     head = "layer mean std dead saturated gradient weight gradient"
     assert sum(line.split() == head.split() for line in table) == 3
-    assert [line.split()[0] for line in text.splitlines() if line[:5].strip().isdigit()][:8] == ["1", "10", "20", "30", "40", "50", "60", "1"]
+    assert [line.split()[0] for line in text.splitlines() if line[:5].strip().isdigit()][:8] == [
+        "1",
+        "10",
+        "20",
+        "30",
+        "40",
+        "50",
+        "60",
+        "1",
+    ]
 
 
 def test_repr_html():
@@ -331,9 +345,8 @@ def test_only_numpy_is_imported_and_only_when_asked_for():
 
 
 def test_the_functions_are_no_modules():
-    import fastinit.propagation
-    import fastinit.symmetry_breaking
-
+    for module in ("propagation", "symmetry_breaking", "cli_propagation"):
+        importlib.import_module(f"fastinit.{module}")
     assert callable(fi.propagate)
     assert callable(fi.symmetry)
     assert {"propagate", "symmetry"} <= set(fi.__all__)

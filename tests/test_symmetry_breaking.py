@@ -9,7 +9,15 @@ import pytest
 import fastinit as fi
 from fastinit import symmetry_breaking
 from fastinit.activation_functions import ACTIVATIONS
-from fastinit.symmetry_breaking import Units, cross_entropy, distinct_units, forward_and_backward, mean_distance, problem, rank
+from fastinit.symmetry_breaking import (
+    Units,
+    cross_entropy,
+    distinct_units,
+    forward_and_backward,
+    mean_distance,
+    problem,
+    rank,
+)
 
 UNITWISE = [name for name in ACTIVATIONS if name != "softmax"]
 CONSTANTS = ["zeros", "ones", *(fi.init("constant", value=value) for value in (0.5, -0.3, 1e-3, 0.1, 30.0))]

@@ -223,10 +223,11 @@ def _print_sparklines(found: Comparison[Any]) -> None:
 
 
 def _sparklines(panel: Panel, width: int) -> list[str]:
-    """One height for all curves of a panel; on a logarithmic one 0 is as low as can be."""
+    """One height for all curves of a panel: at least a decade on a logarithmic one, where 0 is as low as can be."""
     with np.errstate(divide="ignore", invalid="ignore"):
         heights = [np.log10(curve.y) if panel.scale == "log" else np.asarray(curve.y, float) for curve in panel.curves]
     known = np.concatenate(heights)
     known = known[np.isfinite(known)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    low, high = (min(low, high - 1), high) if panel.scale == "log" else (0.0, max(high, 1.0))
     return [sparkline(np.where(np.isneginf(height), low, height), width, low, high) for height in heights]

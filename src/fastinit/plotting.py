@@ -108,12 +108,10 @@ def mark_ends(ax: Axes, x: np.ndarray, y: np.ndarray, drawn: np.ndarray, colour:
             if 0 <= after < len(y) and not known[after]:
                 ax.plot(x[here], y[here], marker="x", color=colour, markersize=9, markeredgewidth=2)
                 if not np.isnan(y[after]):
-                    reason, place = (
-                        "inf" if y[after] > 0 else "0",
-                        {"ha": "left" if side > 0 else "right", "fontsize": 8},
-                    )
+                    reason, align = "inf" if y[after] > 0 else "0", "left" if side > 0 else "right"
+                    shift = (6 * side, 6)
                     ax.annotate(
-                        f"then {reason}", (x[here], y[here]), (6 * side, 6), textcoords="offset points", **place
+                        f"then {reason}", (x[here], y[here]), shift, textcoords="offset points", ha=align, size=8
                     )
 
 

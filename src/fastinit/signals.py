@@ -124,13 +124,13 @@ class Signal:
         forward, backward = growth(self.activation_std), growth(self.gradient_std[::-1])
         notes = []
         if forward is not None and backward is not None:
-            notes.append(f"std a layer: activations x {forward:.4g} forwards, gradient x {backward:.4g} backwards")
+            notes.append(f"std per layer: activations x {forward:.4g} forwards, gradient x {backward:.4g} backwards")
         layers = range(len(self.dead))
         notes += _what_ends("activations", self.activation_std, layers, "on: the input no longer shows")
         notes += _what_ends("gradient", self.gradient_std, layers[::-1], "down")
         values = self.singular_values
         if values is not None:
-            notes.append(_about(values))
+            notes += _about(values)
         return notes
 
 
@@ -244,13 +244,13 @@ def _what_ends(what: str, stds: np.ndarray, order: Sequence[int], onwards: str) 
     return []
 
 
-def _about(found: SingularValues) -> str:
-    d = found.to_dict()
+def _about(found: SingularValues) -> list[str]:
     if math.isnan(found.precision):
-        return "Jacobian: nan"
+        return ["Jacobian: nan"]
     if found.values[0] == 0:
-        return "Jacobian: 0"
-    text = f"Jacobian: {d['count']} singular values from {number(d['largest'])} "
+        return ["Jacobian: 0"]
+    d = found.to_dict()
+    text = f"Jacobian: {d['count']} singular values from {number(d['largest'])} down"
     if not d["below_precision"]:
-        return text + f"down to {number(d['smallest'])}, median {number(d['median'])}"
-    return text + f"down; {d['below_precision']} are below the precision of float32, {number(d['precision'])}"
+        return [f"{text} to {number(d['smallest'])}, median {number(d['median'])}"]
+    return [text, f"{d['below_precision']} of them are below the precision of float32, {number(d['precision'])}"]
