@@ -96,7 +96,14 @@ def test_symmetry():
         "Accuracy": ("step", "share of points (%)"),
         "Distinct hidden units": ("step", "units"),
     }
+    assert figure.axes[1].lines[1].get_ydata() == pytest.approx(100 * found[1].accuracy)
     assert figure.axes[2].lines[0].get_ydata().tolist() == [1] * 31
+
+
+@pytest.mark.parametrize("given", [3, [], [None]])
+def test_what_is_neither_a_path_nor_axes(found, given):
+    with pytest.raises(TypeError, match="path_or_axes is a path, or Axes"):
+        found.plot(given)
 
 
 def test_a_suffix_that_is_none(found, tmp_path):

@@ -350,3 +350,14 @@ def test_the_functions_are_no_modules():
     assert callable(fi.propagate)
     assert callable(fi.symmetry)
     assert {"propagate", "symmetry"} <= set(fi.__all__)
+
+
+def test_gradients_of_two_layers_by_hand():
+    (signal,) = fi.propagate("he_normal", "linear", depth=2, width=8, batch=4, seed=3)
+    x, d = (fi.recipe("normal", (4, 8), seed=3, name=name)[...].astype(float) for name in ("input", "gradient"))
+    first, second = (fi.recipe("he_normal", (8, 8), seed=3, name=f"layer.{i}.weight")[...] for i in range(2))
+    assert signal.activation_std == pytest.approx([(x @ first).std(), (x @ first @ second).std()], rel=1e-5)
+    assert signal.gradient_std == pytest.approx([(d @ second.T).std(), d.std()], rel=1e-5)
+    assert signal.input_gradient_std == pytest.approx((d @ second.T @ first.T).std(), rel=1e-5)
+    weights = [(x.T @ d @ second.T / 4).std(), ((x @ first).T @ d / 4).std()]
+    assert signal.weight_gradient_std == pytest.approx(weights, rel=1e-5)

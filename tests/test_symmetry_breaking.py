@@ -38,7 +38,7 @@ def test_constants_keep_one_unit_to_the_last_bit(activation, monkeypatch):
         assert (training.distinct_units == 1).all()
         assert (training.rank <= 1).all()
         assert (training.distance == 0).all()
-        assert "one unit from the first step to the last" in str(found)
+        assert "one distinct unit from the first step to the last" in str(found)
     assert len(seen) == 301 * len(CONSTANTS)
     for rows in seen:
         bits = rows.view(np.uint32)
@@ -163,7 +163,7 @@ def test_to_dict_has_every_step_and_the_start():
     assert all(type(count) is int for count in d["distinct_units"])
     both = fi.symmetry(["he_normal", "zeros"], steps=10).to_dict()["results"]
     assert both[0].items() <= d.items()
-    assert "one unit" not in str(found)
+    assert "one distinct unit" not in str(found)
 
 
 def test_shown():

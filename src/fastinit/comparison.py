@@ -11,7 +11,7 @@ import numpy as np
 
 from . import notebook
 from .initializers import Initializer, init, known_parameters
-from .tables import Table, jsonable
+from .tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ class Result(Protocol):
         """Its name in tables and legends."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that was found."""
+        """Everything that was found, strict JSON."""
 
     def table(self) -> Table:
         """The figures at some of the layers or steps."""
@@ -90,9 +90,8 @@ class Comparison(Generic[R]):
 
         Of one initializer its lists stand beside the settings; of a list of them ``results`` has a dict for each.
         """
-        if self._single:
-            return jsonable({**self.settings, **self.results[0].to_dict()})
-        return jsonable({**self.settings, "results": [result.to_dict() for result in self.results]})
+        results = [result.to_dict() for result in self.results]
+        return {**self.settings, **results[0]} if self._single else {**self.settings, "results": results}
 
     def panels(self) -> list[Panel]:
         """The pictures, as data."""

@@ -42,12 +42,12 @@ def plot(title: str, panels: Sequence[Panel], path_or_axes: Any) -> Figure:
     if isinstance(path_or_axes, (str, os.PathLike)):
         from matplotlib.figure import Figure as NewFigure  # not pyplot's, which keeps every figure
 
-        path = Path(path_or_axes)
-        kind_of(path)  # before anything is drawn
         figure = draw(NewFigure(layout="constrained"), title, panels)
-        save(figure, path)
+        save(figure, Path(path_or_axes))
         return figure
     axes = list(np.ravel(path_or_axes))
+    if not axes or not all(hasattr(ax, "set_yscale") for ax in axes):
+        raise TypeError(f"path_or_axes is a path, or Axes of matplotlib's, not {path_or_axes!r}")
     for panel, ax in zip(panels, axes):
         draw_panel(panel, ax)
     axes[0].legend()

@@ -122,10 +122,18 @@ def propagate(
                                                 taps: W is (3, channels, channels). delta_orthogonal keeps the norm.
     ========  ================================  ===================================================================
 
+    Glorot and Bengio (2010) keep the variance forwards and backwards; He et al. (2015) make up for what relu takes
+    away. Saxe et al. (2014): orthogonal weights keep every singular value of a linear network at 1. Poole et al.
+    (2016): with tanh there is order, where inputs become alike and gradients vanish, and chaos, where they explode.
+    Klambauer et al. (2017): with SELU and 1/width, mean 0 and variance 1 attract. Hanin and Rolnick (2018), Zhang et
+    al. (2019): the branches of a residual network must become smaller with its depth. Xiao et al. (2018): what
+    orthogonal weights are to a network, delta-orthogonal ones are to convolutions.
+
     The loss is such that its gradient with respect to the last layer's output is N(0, 1), drawn anew. Everything is
     float32: overflow and underflow are results. Weights are those of the recipes ``layer.0.weight``, ... of `seed`
     (an rnn's ``recurrent.weight``); an initializer with ``out_axis=0`` draws in torch's order, (out, in, taps). The
     products are NumPy's, whose order of summation may differ from machine to machine: so may the last digits here.
+    All weights and activations are in memory at once.
 
     References
     ----------

@@ -14,13 +14,13 @@ from .comparison import rows_to_show
 from .initializers import Initializer
 from .networks import Block
 from .recipe import Recipe
-from .tables import Table, number, percent
+from .tables import Table, jsonable, number, percent
 
 #: Widest layers whose Jacobian is worked out.
 WIDEST_JACOBIAN = 512
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SingularValues:
     """Those of the Jacobian of the last layer with respect to the input, at the first input of the batch.
 
@@ -55,7 +55,7 @@ class SingularValues:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Signal:
     """What became of the signal and the gradient with one initializer. Arrays have an element for each layer.
 
@@ -97,11 +97,11 @@ class Signal:
     singular_values: SingularValues | None
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it; `Propagation.to_dict` makes it strict JSON."""
+        """All of it, strict JSON: "inf" and "nan" as text."""
         found = {key: value for key, value in vars(self).items() if key not in ("initializer", "singular_values")}
         found["initializer"] = self.initializer.to_dict()
         found["singular_values"] = None if self.singular_values is None else self.singular_values.to_dict()
-        return found
+        return jsonable(found)
 
     def table(self) -> Table:
         """Some of the layers, counted from 1."""

@@ -12,7 +12,7 @@ from .comparison import Comparison, Curve, Panel, at_least_one, initializers, ro
 from .initializers import Initializer
 from .recipe import Recipe
 from .stream import check_seed, fresh_seed
-from .tables import Table, number, percent
+from .tables import Table, jsonable, number, percent
 
 #: Points of the problem: a power of two, for `_sum`.
 POINTS = 64
@@ -29,7 +29,7 @@ class Units(NamedTuple):
     offset: np.ndarray  # of the output
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Training:
     """What became of one initializer. Arrays have an element for each step, before the first one included.
 
@@ -60,8 +60,8 @@ class Training:
     distance: np.ndarray
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it; `Symmetry.to_dict` makes it strict JSON."""
-        return {**vars(self), "initializer": self.initializer.to_dict()}
+        """All of it, strict JSON."""
+        return jsonable({**vars(self), "initializer": self.initializer.to_dict()})
 
     def table(self) -> Table:
         """Some of the steps."""
@@ -81,7 +81,7 @@ class Training:
     def notes(self) -> list[str]:
         """Whether the units ever parted."""
         if (self.distinct_units == 1).all():
-            return ["one unit from the first step to the last: they all get the same gradient"]
+            return ["one distinct unit from the first step to the last"]
         return []
 
 
@@ -271,7 +271,6 @@ def rank(rows: np.ndarray) -> int:
 def mean_distance(rows: np.ndarray) -> float:
     """Root mean square distance of two rows, over the root mean square length of one."""
     wide = rows.astype(np.float64)
-    apart = wide - wide[0]  # from the first, so that equal rows are exactly 0 apart
-    apart -= apart.mean(axis=0)
+    apart = wide - wide.mean(axis=0)  # exactly 0 for equal rows: sums of float32 are exact in float64
     length, pairs = float((wide**2).sum()), max(len(wide) - 1, 1) / len(wide)
     return float(np.sqrt(2 * (apart**2).sum() / pairs / length)) if length else 0.0
