@@ -145,6 +145,9 @@ def test_a_line_chart_has_gaps_where_there_is_nothing_to_draw(scale):
 
 
 def test_a_line_chart_of_nothing():
+    assert "nothing to draw" in notebook.line_chart("t", [(np.arange(0), np.zeros(0))], "log")
+    one = notebook.line_chart("t", [(np.arange(0), np.zeros(0)), (np.arange(1, 3), np.ones(2))], "log")
+    assert len(list(parsed(one).iter("polyline"))) == 1
     assert "nothing to draw" in notebook.line_chart("t", [(np.arange(2), np.zeros(2))], "log")
     flat = notebook.line_chart("t", [(np.arange(2), np.ones(2))], "log")
     assert len(list(parsed(flat).iter("polyline"))) == 1

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 import fastinit as fi
 
@@ -26,6 +27,12 @@ def found():
 
 def labelled(figure):
     return {ax.get_title(): (ax.get_xlabel(), ax.get_ylabel()) for ax in figure.axes}
+
+
+def said_on(ax):
+    """Where curves stop, and why."""
+    (said,) = (artist for artist in ax.artists if isinstance(artist, Legend))
+    return said.get_title().get_text().splitlines()
 
 
 def test_a_figure_with_units_and_a_legend(found):
@@ -52,8 +59,15 @@ def test_curves_are_the_figures_found(found):
     assert np.array_equal(he.get_ydata(), found[1].activation_std)
     styles = {(line.get_color(), str(line.get_linestyle()), line.get_marker()) for line in lines.values()}
     assert len({style[0] for style in styles}) == len({style[1] for style in styles}) == 3
-    said = {text.get_text() for text in ax.texts}
-    assert said == {"then inf", "0 all along: zeros"}
+    overflow = 1 + int(np.argmax(np.isinf(found[0].activation_std)))
+    assert said_on(ax) == [f"wide: inf from layer {overflow} on", "zeros: 0 all along"]
+    gradient, _, jacobian = found.plot(Figure().subplots(1, 4)).axes[1:]
+    assert said_on(gradient) == ["wide: nan below layer 12", "zeros: 0 below layer 12"]
+    assert said_on(jacobian) == ["zeros: 0 all along"]
+    (drawn,) = (line.get_ydata() for line in jacobian.lines if line.get_label() == "he")
+    values = found[1].singular_values
+    assert values.below_precision > 0
+    assert np.array_equal(drawn, values.values[: 32 - values.below_precision])
     assert [label.get_text() for label in ax.get_legend().get_texts()] == ["wide", "he", "zeros"]
 
 

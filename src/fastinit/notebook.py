@@ -147,14 +147,13 @@ def line_chart(title: str, curves: Sequence[tuple[np.ndarray, np.ndarray]], scal
         with np.errstate(divide="ignore", invalid="ignore"):
             height = np.log10(y) if scale == "log" else np.asarray(y, float)
         heights.append(np.where(np.isfinite(height), height, np.nan))
-    known = np.concatenate(heights)
-    known = known[~np.isnan(known)]
+    known = np.concatenate([height[~np.isnan(height)] for height in heights])
     if not known.size:
         return _figure(f'<text x="0" y="{HEIGHT // 2}">nothing to draw</text>', title)
     low, high = (0.0, 1.0) if scale == "percent" else (float(known.min()), float(known.max()))
     if high - low < 1e-3:  # a flat line belongs into the middle
         low, high = low - 0.5, high + 0.5
-    left, right = (float(f([x[i] for x, _ in curves])) for f, i in ((min, 0), (max, -1)))
+    left, right = (float(f([x[i] for x, _ in curves if len(x)])) for f, i in ((min, 0), (max, -1)))
     top, bottom, start = 6.0, HEIGHT - 18.0, 56.0
     drawn = []
     for k, ((x, _), height) in enumerate(zip(curves, heights)):

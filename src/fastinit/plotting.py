@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ STYLES: list[dict[str, Any]] = [
     {"color": "#56B4E9", "linestyle": (0, (1, 1)), "marker": "P"},
 ]
 MARKERS = 10
+#: White edges keep markers of equal curves apart.
+EDGES: dict[str, Any] = {"markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
 WHITE = "#ffffff"
 
 
@@ -79,40 +81,44 @@ def draw_panel(panel: Panel, ax: Axes) -> None:
     ax.set_ylabel(panel.y_label)
     ax.grid(alpha=0.3)
     ax.set_facecolor(WHITE)
+    ends = []
     for number, curve in enumerate(panel.curves):
         y = np.asarray(curve.y, float) * (100 if panel.scale == "percent" else 1)
         drawn = np.where(np.isfinite(y) & ((y > 0) | (panel.scale != "log")), y, np.nan)
         style = STYLES[number % len(STYLES)]
         every = max(1, len(y) // MARKERS)
         width = min(1.5 + 0.7 * (len(panel.curves) - 1 - number), 3.5)  # what is drawn over shows beside it
-        ax.plot(curve.x, drawn, label=curve.label, markevery=every, markersize=4.5, linewidth=width, **style)
-        if panel.scale == "log":
-            mark_ends(ax, curve.x, y, drawn, style["color"])
+        ax.plot(curve.x, drawn, label=curve.label, markevery=every, linewidth=width, **EDGES, **style)
+        for here, text in ends_of(panel.x_label, curve.x, y, drawn):
+            ax.plot(curve.x[here], drawn[here], marker="x", color=style["color"], markersize=9, markeredgewidth=2)
+            ends.append(f"{curve.label}: {text}")
+    if ends:
+        from matplotlib.legend import Legend
+
+        # a legend of nothing but a title: matplotlib finds the place where it hides least
+        said = Legend(ax, [], [], title="\n".join(ends), title_fontsize=8, loc="best", frameon=False)
+        ax.add_artist(said)
     if panel.scale == "log":
         ax.set_yscale("log")
-        zeros = [curve.label for curve in panel.curves if not np.any(curve.y)]
-        if zeros:  # a logarithmic scale has no place for them
-            ax.text(0.03, 0.03, f"0 all along: {', '.join(zeros)}", fontsize=8, transform=ax.transAxes)
     elif panel.scale == "percent":
         ax.set_ylim(-4, 104)
     else:
         ax.set_ylim(bottom=0)
 
 
-def mark_ends(ax: Axes, x: np.ndarray, y: np.ndarray, drawn: np.ndarray, colour: Any) -> None:
-    """A cross where a curve stops, and why: what comes next is beyond float32, or 0."""
-    known = ~np.isnan(drawn)
-    for here in np.flatnonzero(known):
-        for side in (-1, 1):
-            after = here + side
-            if 0 <= after < len(y) and not known[after]:
-                ax.plot(x[here], y[here], marker="x", color=colour, markersize=9, markeredgewidth=2)
-                if not np.isnan(y[after]):
-                    reason, align = "inf" if y[after] > 0 else "0", "left" if side > 0 else "right"
-                    shift = (6 * side, 6)
-                    ax.annotate(
-                        f"then {reason}", (x[here], y[here]), shift, textcoords="offset points", ha=align, size=8
-                    )
+def ends_of(what: str, x: np.ndarray, y: np.ndarray, drawn: np.ndarray) -> Iterator[tuple[int, str]]:
+    """The points at which a curve stops, and what it is beyond: inf, nan, or on a logarithmic scale 0."""
+    known = np.flatnonzero(~np.isnan(drawn))
+    if not len(y):
+        return
+    if not len(known):
+        yield 0, f"{y[0]:.0f} all along"
+        return
+    first, last = int(known[0]), int(known[-1])
+    if first > 0:
+        yield first, f"{y[first - 1]:.0f} below {what} {x[first]:g}"
+    if last < len(y) - 1:
+        yield last, f"{y[last + 1]:.0f} from {what} {x[last + 1]:g} on"
 
 
 def kind_of(path: Path) -> str:

@@ -46,7 +46,7 @@ class Propagation(Comparison[Signal]):
         for signal in self.results:
             found = signal.singular_values
             if found is not None:
-                resolved = np.where(found.values < found.precision, np.nan, found.values)
+                resolved = found.values[found.values >= found.precision]
                 curves.append(Curve(signal.label, np.arange(1, len(resolved) + 1), resolved))
         if any((curve.y > 0).any() for curve in curves):
             panels.append(
