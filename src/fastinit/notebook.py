@@ -93,7 +93,7 @@ def spread_out(shape: tuple[int, ...], most: int) -> tuple[slice, ...]:
     counts = list(shape)
     while math.prod(counts) > most:
         longest = counts.index(max(counts))
-        counts[longest] = -(-counts[longest] // 2)
+        counts[longest] //= 2
     return tuple(slice(None, None, -(-n // max(count, 1)) or 1) for n, count in zip(shape, counts))
 
 
