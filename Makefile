@@ -8,7 +8,7 @@ SOURCES = pyproject.toml setup.py src/fastinit/_kernels.pyx src/fastinit/_kernel
 # the frameworks have an environment of their own: make test stays light
 FRAMEWORKS = .venv-frameworks
 
-.PHONY: help test test-frameworks demo lint format bench bench-frameworks portability package clean
+.PHONY: help test test-frameworks demo lint format bench bench-frameworks portability package pictures clean
 help:
 	@echo "make test         build into .venv and run the tests"
 	@echo "make test-frameworks  install torch, JAX, Keras, Dask and what goes with them, and run the adapters' tests"
@@ -17,10 +17,11 @@ help:
 	@echo "make bench-frameworks  Llama, Linear, meta modules and a sharded table against torch"
 	@echo "make portability  the golden hashes from the C core, by every compiler and emulator at hand"
 	@echo "make package      source package, wheel, other builders' compilers and flags, a machine without a compiler"
+	@echo "make pictures     draw the pictures of docs/why.md"
 	@echo "make lint         ruff, mypy, clang-format"
 	@echo "make format       let them rewrite"
 	@echo "make clean        remove what these have made"
-	@echo "QUICK=1 ends the benchmarks early"
+	@echo "QUICK=1 ends the benchmarks early, and draws small pictures that replace none"
 
 $(BIN)/python $(FRAMEWORKS)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
@@ -83,6 +84,9 @@ bench: $(VENV)/built $(VENV)/group-bench $(VENV)/torch
 
 bench-frameworks: $(FRAMEWORKS)/group-frameworks $(FRAMEWORKS)/built
 	$(FRAMEWORKS)/bin/python benchmarks/frameworks.py
+
+pictures: $(VENV)/built $(VENV)/group-test
+	$(BIN)/python tools/why.py
 
 portability:
 	tests/portability/run
