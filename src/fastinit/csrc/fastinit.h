@@ -22,8 +22,8 @@ typedef enum {
     FI_CUT_CENTRAL,     /* float32 and both cuts within 2: one rational function */
     FI_CUT_TAILS,       /* float32 and a cut within 3: a rational function of the root of the tail's logarithm */
     FI_CUT_GENERAL,     /* inverse normal of a tail probability in float64 */
-    FI_CUT_LINEAR,      /* cuts closer than 1e-3: z is linear in the word */
-    FI_CUT_EXPONENTIAL, /* nearer cut beyond 1000: the tail is exponential to 1e-6 */
+    FI_CUT_NARROW,      /* cuts closer than 1e-3 and than 1e-3 over the nearer one: the density is all but constant */
+    FI_CUT_EXPONENTIAL, /* nearer cut beyond 1000, or closer than 1e-3 but not narrow: the tail is all but exponential */
 } fi_cut_method;
 
 /* z of a truncated normal from t = (k + 1/2) / 2^bits, k the element's random integer. */
@@ -38,7 +38,10 @@ typedef struct {
     double width;               /* probability between the cuts, relative to exp(-y0) */
     double central_above;       /* tail probabilities above it take the central rational */
     double y0;                  /* -ln of what tail probabilities are relative to */
-    double origin, step;        /* linear, exponential: z = origin + step * (t or -ln X) */
+    double origin, step;        /* narrow, exponential: z = origin + step * (about t, or a share of ln X) */
+    double bend, bend_slope;    /* narrow: how far z stays behind a straight line, at t = 0, and its change with t */
+    double rate, rate_change;   /* exponential: the derivative of -ln Q at the nearer cut; -2 times the second one */
+    double rate_square;
 } fi_cut;
 
 /* Everything an element's value depends on besides its index. Filled by fi_prepare. */
