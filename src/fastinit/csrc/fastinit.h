@@ -123,6 +123,7 @@ typedef struct {
     void (*convert)(const fi_values *values, const uint32_t *words, size_t blocks, void *out);
     /* A product of at most FI_SCRATCH_A / FI_PITCH bytes of rows; scratch has FI_SCRATCH bytes, aligned. */
     void (*multiply)(const fi_product *product, char *scratch);
+    int64_t terms; /* of a product, that one call should do at most: a signal waits that long */
 } fi_isa;
 
 #define FI_GATHER 512
@@ -139,7 +140,12 @@ int fi_isa_runs(const fi_isa *isa);
 /* Called now and then on the calling thread; non-zero stops the work. */
 typedef int (*fi_poll)(void *context);
 
-/* Fills the plan with up to `threads` threads. Returns 0, or what poll returned: then part of the
+/* Returned where poll forked the process, and this is the child: the threads at work are not in it. */
+#define FI_FORKED (-0x7FFFFFFF)
+
+#define FI_SERIAL_BELOW 65536 /* elements that one thread makes before a second has woken up: done on one */
+
+/* Fills the plan with up to `threads` threads. Returns 0, or what poll returned, or FI_FORKED: then part of the
  * output has been written. */
 int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int threads, fi_poll poll, void *context);
 
@@ -173,11 +179,15 @@ int fi_scale(fi_dtype dtype, const void *in, int64_t in_pitch, double gain, void
 int fi_accumulate(fi_dtype dtype, const void *addend, int64_t addend_pitch, double *sum, int64_t sum_pitch,
                   int64_t rows, int64_t columns, int threads, fi_poll poll, void *context);
 
-/* Remembers the process, so that children forked from it stay on one thread. Call once at load. */
+/* Remembers the process, so that children forked from it stay on one thread, and its CPUs. Call once at load. */
 void fi_parallel_init(void);
 
 /* OpenMP version date the core was compiled with, 0 without OpenMP. */
 int fi_openmp_version(void);
+
+/* How many threads OpenMP would use here and now: CPUs that this process may use, at most the calling thread's limit
+ * (OMP_NUM_THREADS, omp_set_num_threads). 0 without OpenMP. */
+int fi_openmp_threads(void);
 
 static inline size_t fi_item_size(fi_dtype dtype) { return dtype == FI_FLOAT64 ? 8 : dtype == FI_FLOAT32 ? 4 : 2; }
 
