@@ -13,7 +13,7 @@ from . import _kernels
 _MOST = 1024  # MAX_THREADS of csrc/parallel.c
 _chosen: int | None = None
 #: FASTINIT_NUM_THREADS, or what the default is limited to; read once in a process
-_environment: tuple[int | None, float] | None = None
+_environment: tuple[int | None, int] | None = None
 
 
 def set_num_threads(n: int | None) -> None:
@@ -93,18 +93,18 @@ def default_threads() -> int:
     return own or _default(limit)
 
 
-def _default(limit: float) -> int:
-    return int(max(1, min(_kernels.openmp_threads() or _affinity(), limit, _MOST)))
+def _default(limit: int) -> int:
+    return min(_kernels.openmp_threads() or _affinity(), limit)
 
 
-def _read_environment() -> tuple[int | None, float]:
+def _read_environment() -> tuple[int | None, int]:
     """FASTINIT_NUM_THREADS, None if not set; and the least of OMP_NUM_THREADS and the cgroup's quota."""
     own = os.environ.get("FASTINIT_NUM_THREADS", "").strip()
     if own:
         if not own.isdecimal() or int(own) < 1:
             raise ValueError(f"FASTINIT_NUM_THREADS must be an integer of at least 1, got {own!r}")
-        return min(int(own), _MOST), math.inf
-    limit = _cgroup_quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+        return min(int(own), _MOST), _MOST
+    limit = int(min(_cgroup_quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")), _MOST))
     openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list: one per nesting level
     if openmp.isdecimal() and int(openmp) >= 1:
         limit = min(limit, int(openmp))
