@@ -144,7 +144,10 @@ def exact_truncated(t: Fraction, lower: float, upper: float) -> mpmath.mpf:
         return -exact_truncated(1 - t, -upper, -lower)
     narrow = -math.log10(upper - lower) if 0 < upper - lower < 1 else 0
     with mpmath.workdps(60 + round(4 * math.log10(max(lower, 1)) + narrow)):
-        tail = lambda x: mpmath.erfc(x / mpmath.sqrt(2)) / 2
+
+        def tail(x: mpmath.mpf) -> mpmath.mpf:
+            return mpmath.erfc(x / mpmath.sqrt(2)) / 2
+
         low, high = tail(mpmath.mpf(lower)), tail(mpmath.mpf(upper))
         goal = mpmath.log(low - (low - high) * mpmath.mpf(t.numerator) / t.denominator)
         z = mpmath.mpf(max(lower, 0))  # ln of the tail is concave: Newton's method passes its root once, at the most

@@ -83,7 +83,9 @@ def test_promises(isa):
             assert abs(mpmath.mpf(float(got)) - z) <= bound, (dtype, lower, upper, k, float(got), mpmath.nstr(z, 20))
 
 
-@pytest.mark.parametrize(("lower", "upper"), [(990.0, 990.000999), (-500.000999, -500.0), (1200.0, 1200.01), (0.5, 0.5009)])
+@pytest.mark.parametrize(
+    ("lower", "upper"), [(990.0, 990.000999), (-500.000999, -500.0), (1200.0, 1200.01), (0.5, 0.5009)]
+)
 def test_kolmogorov_distance(isa, lower, upper):
     """Of evenly spaced words, against the distribution function: at [990, 990.000999] it was 0.12."""
     count = 2000
@@ -93,6 +95,9 @@ def test_kolmogorov_distance(isa, lower, upper):
     _kernels.convert(values, np.repeat(words, 2), z)
     z = z if lower > 0 else -z[::-1]
     near, far = (lower, upper) if lower > 0 else (-upper, -lower)
-    below = lambda x: -np.expm1(-(near * (x - near) + (x - near) ** 2 / 2 + np.log(x / near)))  # Q(x) = phi(x) / x
+
+    def below(x):
+        return -np.expm1(-(near * (x - near) + (x - near) ** 2 / 2 + np.log(x / near)))  # Q(x) is about phi(x) / x
+
     share = below(z) / below(far) if near > 3 else (z - near) / (far - near)
     assert np.abs(share - (np.arange(count) + 0.5) / count).max() < (2e-3 if near > 3 else 1e-3)

@@ -169,7 +169,8 @@ def _fill(
     region = described._region if index is None else plan.select(described._region, index)
     if shape is not None:
         check_same_shape(local, region.shape)
-    threads = check_threads(threads)
+    if threads is not None:
+        threads = check_threads(threads)
     check_report(progress)
     if array is None:
         array = out = allocate(local, kind)

@@ -15,7 +15,7 @@ from .initializers import ORTHOGONAL_SLACK, Initializer, distribution, init, pre
 from .orthogonal import DeltaOrthogonal, Orthogonal
 from .progress import Report, advancing, check_report
 from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, hashed, seed_from_text
-from .threads import check_threads, resolve_threads, threads_for
+from .threads import check_threads, default_for, resolve_threads
 
 
 class Part:
@@ -158,7 +158,8 @@ class Part:
             array, _ = as_output(out, self._recipe._dtype)
             result = out
             check_same_shape(array.shape, shape)
-        threads = check_threads(threads)
+        if threads is not None:
+            threads = check_threads(threads)
         if rows.ndim > 1 and self._recipe._matrix:  # its elements are made together
             flat = np.empty((rows.size, *self.shape[1:]), array.dtype)
             self._recipe._write_rows(self._region, rows.ravel(), flat, threads)
@@ -348,7 +349,9 @@ class Recipe(Part):
         array, _ = as_output(out, self._dtype)
         check_same_shape(array.shape, region.shape)
         check_report(progress)
-        self._fill(region, array, None, check_threads(threads), progress)
+        if threads is not None:
+            threads = check_threads(threads)
+        self._fill(region, array, None, threads, progress)
 
     def _write_rows(self, region: plan.Region, rows: np.ndarray, array: np.ndarray, threads: int | None) -> None:
         if self._initializer.name == "eye":  # rows of the identity: each its own region
@@ -373,7 +376,8 @@ class Recipe(Part):
                 most = resolve_threads(threads)
                 _fill_orthogonal(self, self._matrix, region, array, rows, most, progress)
                 return
-            threads = threads_for(array.size, threads)
+            if threads is None:
+                threads = default_for(array.size)
             if self._initializer.name == "eye":
                 _fill_eye(self, region, array, threads)
             else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _kernels
+from ._kernels import SERIAL_BELOW
 
 _MOST = 1024  # MAX_THREADS of csrc/parallel.c
 _chosen: int | None = None
@@ -58,9 +59,9 @@ def get_num_threads() -> int:
     return own or _default(limit)
 
 
-def check_threads(threads: Any) -> int | None:
-    """`threads=` of a call: a number, or None for the default."""
-    return None if threads is None else _check(threads, "threads")
+def check_threads(threads: Any) -> int:
+    """`threads=` of a call."""
+    return _check(threads, "threads")
 
 
 def resolve_threads(threads: int | None) -> int:
@@ -68,11 +69,9 @@ def resolve_threads(threads: int | None) -> int:
     return get_num_threads() if threads is None else _check(threads, "threads")
 
 
-def threads_for(elements: int, threads: int | None) -> int:
-    """Threads for that many elements; the default is not looked up where it does not matter."""
-    if threads is None:
-        return 1 if elements < _kernels.SERIAL_BELOW else get_num_threads()
-    return threads
+def default_for(elements: int) -> int:
+    """The default for that many elements: not looked up where it does not matter."""
+    return 1 if elements < SERIAL_BELOW else get_num_threads()
 
 
 def _check(n: Any, what: str) -> int:

@@ -23,7 +23,7 @@ typedef enum {
     FI_CUT_TAILS,       /* float32 and a cut within 3: a rational function of the root of the tail's logarithm */
     FI_CUT_GENERAL,     /* inverse normal of a tail probability in float64 */
     FI_CUT_NARROW,      /* cuts closer than 1e-3 and than 1e-3 over the nearer one: the density is all but constant */
-    FI_CUT_EXPONENTIAL, /* nearer cut beyond 1000, or closer than 1e-3 but not narrow: the tail is all but exponential */
+    FI_CUT_EXPONENTIAL, /* nearer cut beyond 1000, or cuts closer than 1e-3: the tail is all but exponential */
 } fi_cut_method;
 
 /* z of a truncated normal from t = (k + 1/2) / 2^bits, k the element's random integer. */
