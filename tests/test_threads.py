@@ -238,3 +238,31 @@ def test_a_team_that_shrank_grows_only_as_far_as_it_can():
         print((out == expected).all())
         """
     assert python(code) == ["True"]
+
+
+@needs_openmp
+def test_a_fill_in_a_signal_handler_makes_no_threads(counter):
+    """It runs within the team that it interrupted: on one thread, and later teams do not count on what it asked for."""
+    code = """
+        import ctypes, resource, signal, numpy as np, fastinit as fi
+        made = ctypes.c_int.in_dll(ctypes.CDLL(None), "threads_made")
+        out, inner, counts = np.zeros(20_000_000), np.zeros(2_000_000, np.float32), []
+        def handler(_, frame):
+            if not counts and frame.f_code.co_name == "_fill_drawn":
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                before = made.value
+                fi.normal(inner, seed=0, threads=64)
+                counts.append(made.value - before)
+        signal.signal(signal.SIGALRM, handler)
+        r = fi.recipe("truncated_normal", out.shape, dtype="float64", seed=0, lower=-3, upper=3)
+        fi.normal(inner, seed=0, threads=2)
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+        while not counts:
+            r.fill(out, threads=2)
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 40_000_000, used + 40_000_000))
+        expected = inner.copy()
+        fi.normal(inner, seed=0, threads=64)
+        print(*counts, (inner == expected).all())
+        """
+    assert python(code, LD_PRELOAD=counter, FASTINIT_ISA="base") == ["0", "True"]
