@@ -193,7 +193,8 @@ int fi_parallel(fi_tile do_tile, const void *job, uint64_t tiles, uint64_t cost,
     if (tiles == 1 || cost < FI_SERIAL_BELOW || getpid() != home_process)
         threads = 1;
 #ifdef _OPENMP
-    if (omp_get_active_level() >= omp_get_max_active_levels()) /* a team here, as in a signal handler, would be one */
+    /* a team within a team, as of a fill in a signal handler, would be of one */
+    if (threads > 1 && omp_get_active_level() >= omp_get_max_active_levels())
         threads = 1;
     if (threads > 1)
         threads = team_size(threads, tiles);
