@@ -22,7 +22,7 @@ from .initializers import Initializer, cached_init, init
 from .progress import Report, check_report
 from .recipe import Part, Recipe, check_same_shape, recipe
 from .stream import STREAM_VERSION, philox4x32, stream_key
-from .threads import default_threads, get_num_threads, resolve_threads, set_num_threads
+from .threads import check_threads, default_threads, get_num_threads, set_num_threads
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -173,7 +173,8 @@ def _fill(
     region = described._region if index is None else plan.select(described._region, index)
     if shape is not None:
         check_same_shape(local, region.shape)
-    threads = resolve_threads(threads)
+    if threads is not None:
+        threads = check_threads(threads)
     check_report(progress)
     if array is None:
         array = out = allocate(local, kind)
