@@ -125,6 +125,37 @@ def meta():
     compare("a meta model of 16 Linear(4096, 4096)", contestants)
 
 
+def sparse():
+    for shape in ((1024, 1024), (100, 20_000), (4096, 4096)):
+        weight = torch.empty(shape)
+        contestants = {
+            "sparse_": lambda weight=weight: ft.sparse_(weight, 0.9, seed=0),
+            "torch.nn.init.sparse_": lambda weight=weight: torch.nn.init.sparse_(weight, 0.9),
+        }
+        compare(f"sparse_ of {shape}, 0.9 of it zeros", contestants, rounds=20)
+
+
+def export():
+    recipe = fi.recipe("normal", (2000, 64), seed=0)
+    contestants = {
+        "numpy.asarray(recipe)": lambda: np.asarray(recipe),
+        "torch.as_tensor(recipe)": lambda: torch.as_tensor(recipe),
+        "fastinit.torch.tensor(recipe)": lambda: ft.tensor(recipe),
+    }
+    compare("a recipe of (2000, 64) as an array", contestants, rounds=50)
+
+
+def spectral():
+    for shape in ((512, 512), (4096, 4096), (1024, 9216)):
+        module = torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(*shape, bias=False)).eval()
+        matrix = ft.tensor(fi.recipe("he_normal", shape, seed=0, name="weight"))
+        contestants = {
+            "init_module_": lambda module=module: ft.init_module_(module, {"*": "he_normal"}),
+            "torch.linalg.svdvals": lambda matrix=matrix: torch.linalg.svdvals(matrix),
+        }
+        compare(f"spectral_norm of {shape}, filled with u and v", contestants, rounds=3)
+
+
 # ---- a sharded table -------------------------------------------------------------------------------------------
 
 ROWS, WIDTH = 40_000_000, 128
@@ -234,6 +265,15 @@ def dask():
 
 if __name__ == "__main__":
     print(f"{os.cpu_count()} CPUs, {fi.get_num_threads()} threads, {fi._kernels.isa()}, torch {torch.__version__}")
-    jobs = {"llama": llama, "linear": linear, "meta": meta, "table": table, "dask": dask}
+    jobs = {
+        "llama": llama,
+        "linear": linear,
+        "meta": meta,
+        "sparse": sparse,
+        "export": export,
+        "spectral": spectral,
+        "table": table,
+        "dask": dask,
+    }
     for name in sys.argv[1:] or jobs:
         jobs[name]()
