@@ -14,20 +14,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch.nn.init import (
-    _calculate_correct_fan,
-    _calculate_fan_in_and_fan_out,
-    calculate_gain,
-    constant_,
-    dirac_,
-    eye_,
-    ones_,
-    zeros_,
-)
+from torch.nn.init import _calculate_correct_fan, _calculate_fan_in_and_fan_out, calculate_gain
 
 from ..initializers import cached_init
 from ..recipe import Recipe
-from .fill import check_fillable, fill_checked
+from .fill import check_fillable, check_lasting, fill_checked
 from .memory import array_of, dtype_name
 from .seeds import check_key, key
 from .shards import global_shape, held_by, placed
@@ -228,6 +219,7 @@ def orthogonal_(
     Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
     networks", ICLR 2014. Mezzadri, "How to generate random matrices from the classical compact groups", 2007.
     """
+    check_lasting(tensor)
     if tensor.ndimension() < 2:
         raise ValueError("Only tensors with 2 or more dimensions are supported")
     if tensor.numel() == 0:
@@ -254,6 +246,7 @@ def sparse_(
     ----------
     Martens, "Deep learning via Hessian-free optimization", ICML 2010.
     """
+    check_lasting(tensor)
     if tensor.ndimension() != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     _refused_by_torch(tensor, "normal_", 0, std, generator=generator)
@@ -291,6 +284,27 @@ def _least(numbers: np.ndarray, count: int) -> np.ndarray:
         least[row] = False
         least[row, np.argsort(numbers[row], kind="stable")[:count]] = True
     return least
+
+
+# ---- constants -------------------------------------------------------------------------------------------------
+
+
+def _torchs(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """torch's own function, but for tensors that would not keep the values."""
+
+    @functools.wraps(function)
+    def checked(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        check_lasting(tensor)
+        return function(tensor, *args, **kwargs)
+
+    return checked
+
+
+constant_ = _torchs(torch.nn.init.constant_)
+ones_ = _torchs(torch.nn.init.ones_)
+zeros_ = _torchs(torch.nn.init.zeros_)
+eye_ = _torchs(torch.nn.init.eye_)
+dirac_ = _torchs(torch.nn.init.dirac_)
 
 
 # ---- the deprecated names ------------------------------------------------------------------------------------
@@ -375,6 +389,7 @@ def _cuts(mean: float, std: float, a: float, b: float) -> tuple[float, float]:
 def _xavier(
     tensor: torch.Tensor, initializer: str, gain: float, generator: Generator, seed: int | None, name: str
 ) -> torch.Tensor:
+    check_lasting(tensor)
     _calculate_fan_in_and_fan_out(tensor)  # raises torch's error for fewer than two axes
     method, *numbers = ("uniform_", -gain, gain) if "uniform" in initializer else ("normal_", 0, gain)
     _refused_by_torch(tensor, method, *numbers, generator=generator)
@@ -391,6 +406,7 @@ def _kaiming(
     seed: int | None,
     name: str,
 ) -> torch.Tensor:
+    check_lasting(tensor)
     if 0 in tensor.shape:
         warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=3)
         return tensor
