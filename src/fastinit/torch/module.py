@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from fnmatch import translate
 from typing import Any, NamedTuple
 
@@ -101,6 +101,7 @@ def init_module_(
     with torch.no_grad():
         for name, entry in plan.parameters.items():
             tensor = tensors[name]
+            check_fillable(tensor, staged=True)  # it may have got its memory only now
             if entry.each:
                 fill_stack_checked(tensor, entry.recipes)
             else:
@@ -133,7 +134,7 @@ class Plan(NamedTuple):
 # ---- names and rules -------------------------------------------------------------------------------------------
 
 
-def clean_names(module: torch.nn.Module) -> dict[str, str]:
+def clean_names(module: torch.nn.Module, computed: Mapping[str, Computed]) -> dict[str, str]:
     """Every parameter's name, also the further ones of tied parameters -> without the wrappers' prefixes.
 
     What a weight is computed from goes by the weight's name.
@@ -143,7 +144,6 @@ def clean_names(module: torch.nn.Module) -> dict[str, str]:
         for name, child in module.named_modules(remove_duplicate=False)
         if isinstance(child, PARALLEL)
     }
-    computed = computed_weights(module)
     cleaned = {}
     for name, _ in module.named_parameters(remove_duplicate=False):
         kept, before = [], ""
@@ -161,8 +161,8 @@ def _plan(module: torch.nn.Module, rules: Rules, seed: int, prefix: str) -> Plan
     if fsdp1 is not None and any(isinstance(child, fsdp1) for child in module.modules()):
         raise TypeError("FSDP1 flattens parameters: call init_module_ before wrapping, or use fully_shard")
     compiled = [(re.compile(translate(pattern)), initializer) for pattern, initializer in _checked(rules)]
-    cleaned, sharded, zero_rows = clean_names(module), _sharded(module), _padding(module)
     computed = computed_weights(module)
+    cleaned, sharded, zero_rows = clean_names(module, computed), _sharded(module), _padding(module)
     owned = _owned(module, computed)
     tensors = _tensors(module) | sharded
     plan = Plan({}, {}, [])
@@ -199,7 +199,7 @@ def _plan(module: torch.nn.Module, rules: Rules, seed: int, prefix: str) -> Plan
                 raise TypeError(_cannot(made))
             for needed in (tensor, *(tensors[other] for other in (made.others if made else ()))):
                 check_fillable(needed, staged=True, meta=True)
-            recipes, each = _recipes(rule[1], owned.get(known, ()), tensor, seed, full)
+            recipes, each = _recipes(rule[1], owned.get(known, frozenset()), tensor, seed, full)
             if each and made is not None and made.others:
                 raise ValueError("a stack of orthogonal matrices cannot be the weight of weight_norm or spectral_norm")
         except (TypeError, ValueError, RuntimeError) as error:
@@ -216,7 +216,7 @@ def _plan(module: torch.nn.Module, rules: Rules, seed: int, prefix: str) -> Plan
 
 
 def _recipes(
-    rule: str | Initializer, owned: Iterable[Axes | None], tensor: Any, seed: int, name: str
+    rule: str | Initializer, owned: frozenset[Axes], tensor: Any, seed: int, name: str
 ) -> tuple[list[Recipe], bool]:
     """The recipe of a parameter, or those of the matrices that it stacks, and which of the two."""
     shape, dtype = global_shape(tensor), dtype_name(tensor)
@@ -247,9 +247,9 @@ def _cannot(made: Computed) -> str:
     )
 
 
-def _owned(module: torch.nn.Module, computed: Mapping[str, Computed]) -> dict[Hashable, list[Axes | None]]:
+def _owned(module: torch.nn.Module, computed: Mapping[str, Computed]) -> dict[Hashable, frozenset[Axes]]:
     """What the modules that own a parameter know of its axes, by the parameter's identity."""
-    owned: dict[Hashable, list[Axes | None]] = {}
+    owned: dict[Hashable, frozenset[Axes]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         if torch.nn.parameter.is_lazy(parameter):
             continue
@@ -258,7 +258,9 @@ def _owned(module: torch.nn.Module, computed: Mapping[str, Computed]) -> dict[Ha
             owner, attribute = computed[name].owner, computed[name].attribute
         else:
             owner = module.get_submodule(path)
-        owned.setdefault(identity(parameter), []).append(axes_of(owner, attribute, global_shape(parameter)))
+        axes, which = axes_of(owner, attribute, global_shape(parameter)), identity(parameter)
+        if axes is not None:
+            owned[which] = owned.get(which, frozenset()) | {axes}
     return owned
 
 

@@ -6,7 +6,7 @@ nothing is imported for their sake, and subclasses (FSDP2's, those of parametriz
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -117,8 +117,9 @@ class Fitted(NamedTuple):
     each: bool = False
 
 
-def fit(given: str | Initializer, owned: Iterable[Axes | None], shape: tuple[int, ...]) -> Fitted:
-    """What fills a parameter of that shape, whose owners have those axes.
+@functools.lru_cache(maxsize=1024)  # layers repeat, and to make an initializer takes as long as to fill a small tensor
+def fit(given: str | Initializer, known: frozenset[Axes], shape: tuple[int, ...]) -> Fitted:
+    """What fills a parameter of that shape, of which its owners know those axes.
 
     Raises
     ------
@@ -129,14 +130,13 @@ def fit(given: str | Initializer, owned: Iterable[Axes | None], shape: tuple[int
     stated = isinstance(given, Initializer) and (len(shape) < 3 or _states_axes(given))
     if stated or not axes_that_matter(initializer):
         return Fitted(initializer)
-    known = {axes for axes in owned if axes is not None}
     if len(known) > 1:
         said = " and ".join(sorted(map(str, known)))
         raise ValueError(f"it is tied, and its owners have {said}: give an Initializer that states its axes")
     if not known and len(shape) > 2:
         example = _example(initializer, shape)
         raise ValueError(f"which axes of its shape {shape} are in and out is not known: state them, as in {example}")
-    axes = known.pop() if known else OUT_IN
+    (axes,) = known or (OUT_IN,)
     if axes == BIASES:
         raise ValueError(f"it is a stack of biases, which have no fans: {initializer.name} is for weights")
     if isinstance(given, Initializer):
