@@ -108,6 +108,15 @@ def test_array_protocol(recipe):
         np.array(recipe, copy=False)
 
 
+def test_dlpack(recipe):
+    for whole in (recipe, recipe.part(np.s_[2:, ::3])):
+        made = np.from_dlpack(whole)
+        assert (made == whole[...]).all()
+        assert whole.__dlpack_device__() == made.__dlpack_device__()
+    with pytest.raises(BufferError, match=r"bfloat16 .* fastinit\.torch\.tensor"):
+        np.from_dlpack(fi.recipe("normal", 3, dtype="bfloat16", seed=0))
+
+
 def test_parts(recipe):
     part = recipe.part(np.s_[:, 4:8])
     assert part.shape == (30, 4)

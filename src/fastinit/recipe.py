@@ -191,6 +191,39 @@ class Part:
         made = self[...]
         return made if dtype is None else made.astype(dtype, copy=False)
 
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """The values for another library, such as ``torch.as_tensor``: a new array of them, exported by NumPy.
+
+        Raises
+        ------
+        BufferError
+            bfloat16, another device than the CPU, ``copy=False``; before the values are made.
+        """
+        if self._recipe._dtype == "bfloat16":
+            raise BufferError(
+                "NumPy exports no bfloat16 by DLPack: fastinit.torch.tensor makes a torch tensor of a recipe"
+            )
+        if stream is not None or dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError("the values of a recipe are made in the CPU's memory: move them from there")
+        if copy is False:
+            raise BufferError("the values of a recipe exist only once they are made: copy=False cannot be honoured")
+        made: Any = self[...]
+        try:
+            return made.__dlpack__(max_version=max_version)
+        except TypeError:  # NumPy 2.0 knows one version only, which every consumer takes
+            return made.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """The CPU: (1, 0)."""
+        return 1, 0
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Part):
             return NotImplemented
