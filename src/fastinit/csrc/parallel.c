@@ -24,7 +24,7 @@
 #define MAX_THREADS 1024
 
 typedef struct {
-    _Alignas(64) atomic_uint_fast64_t next;
+    _Alignas(64) atomic_size_t next; /* memory has room for every tile; 64 bits would need libatomic on some CPUs */
     uint64_t end;
 } slab;
 
@@ -56,7 +56,7 @@ static void work_as(work *w, int thread, int is_caller) {
         for (;;) {
             if (atomic_load_explicit(&w->stop, memory_order_relaxed))
                 goto out;
-            uint64_t tile = atomic_fetch_add_explicit(&mine->next, w->batch, memory_order_relaxed);
+            uint64_t tile = atomic_fetch_add_explicit(&mine->next, (size_t)w->batch, memory_order_relaxed);
             if (tile >= mine->end)
                 break;
             const uint64_t end = mine->end - tile < w->batch ? mine->end : tile + w->batch;
@@ -217,7 +217,7 @@ int fi_parallel(fi_tile do_tile, const void *job, uint64_t tiles, uint64_t cost,
               .batch = per_tile >= BATCH ? 1 : BATCH / (per_tile + 1)};
     atomic_init(&w.stop, 0);
     for (int s = 0; s < threads; s++) {
-        atomic_init(&slabs[s].next, share(tiles, s, threads));
+        atomic_init(&slabs[s].next, (size_t)share(tiles, s, threads));
         slabs[s].end = share(tiles, s + 1, threads);
     }
 #ifdef _OPENMP
