@@ -19,7 +19,7 @@ from rich.filesize import decimal
 from .arrays import DTYPES
 from .checkpoint import ManifestError, load_manifest, save, verify
 from .checkpoint.comparing import as_float64
-from .checkpoint.partial import InTheWay, LeftOver
+from .checkpoint.opening import InTheWay, LeftOver
 from .checkpoint.reading import open_checkpoint
 from .config import config
 from .initializers import near_match
