@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from ..arrays import MAX_SIZE, check_shape
 from ..recipe import Recipe
 from ..stream import check_name
+from .opening import open_regular
 
 #: The library refuses longer headers.
 LONGEST = 100_000_000
@@ -112,7 +113,7 @@ def read_header(path: str | os.PathLike[str]) -> tuple[list[Entry], dict[str, st
 
 
 def _read(path: Path) -> tuple[list[Entry], dict[str, str]]:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size < 8:
             raise HeaderError(f"no safetensors file: {size} bytes")

@@ -1,4 +1,4 @@
-"""A folder on its way to its name: OUT.partial, begun once, finished once, and what was at OUT moved aside and removed."""
+"""A folder on its way to its name: OUT.partial begun and finished, what was at OUT moved aside and removed."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class FolderOnItsWay:
         return 0
 
     def _settle(self) -> None:
-        """Folders that a call moved aside before it was killed: back, if nothing has come in their place, or removed."""
+        """Folders that a killed call had moved aside go back where nothing has taken their place, or are removed."""
         for moved in self.journal.replaced:
             if self._parent.status(self._name) is None and _is_moved(self._parent, moved):
                 self._parent.rename(moved.name, self._name)

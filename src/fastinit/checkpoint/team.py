@@ -66,7 +66,7 @@ class Team:
     def __enter__(self) -> Team:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *details: object) -> None:
         """Waits for the jobs that have begun."""
         for _ in range(len(self._threads)):
             self._jobs.put(None)

@@ -21,16 +21,14 @@ from .comparing import holds
 from .header import RECIPES, compact
 from .opening import Directory, InTheWay, naming
 from .partial import check_space, foreign
-from .reading import import_zarr
 from .replacing import FolderOnItsWay, remove_finished
 from .writing import STRETCH, Options, open_parent
+from .zarr_reading import METADATA, import_zarr
 
 #: Bytes of a chunk at most. Random numbers do not compress, so chunks are stored as they are.
 CHUNK = 1 << 24
 #: Bytes of a file's name.
 LONGEST_WORD = 255
-#: Names that zarr has for its own files.
-_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 def save(out: Path, recipes: Mapping[str, Recipe] | Recipe, options: Options) -> None:
@@ -118,7 +116,7 @@ def _is_word(word: str) -> bool:
         word.strip(".")
         and "\\" not in word
         and not word.startswith("__")
-        and word not in _METADATA
+        and word not in METADATA
         and len(word.encode()) <= LONGEST_WORD
     )
 

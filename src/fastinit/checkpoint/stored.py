@@ -1,0 +1,67 @@
+"""What a checkpoint of any kind is read as, and how its errors are said."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arrays import DTYPES
+from ..recipe import Recipe
+from .header import HeaderError
+
+
+class Stored(NamedTuple):
+    """A tensor on disk: its dtype, by our name or by its format's, its shape, and how to open it as an array.
+
+    `held` says how many bytes the disk really has for it, or for the file that it is in.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    open: Callable[[], Any]
+    held: Callable[[], int]
+
+
+class Checkpoint(NamedTuple):
+    """What a path holds; `recipes` reads those that it brings itself, if any. `notes` are for who reads it."""
+
+    tensors: dict[str, Stored]
+    recipes: Callable[[], dict[str, Recipe]]
+    notes: tuple[str, ...] = ()
+
+
+def recipes_of(described: dict[str, Any]) -> dict[str, Recipe]:
+    """Recipes from their dicts."""
+    for name, description in described.items():
+        if not isinstance(description, dict):
+            raise HeaderError(f"that of {name!r} must be a table")
+    return {name: Recipe.from_dict(description) for name, description in described.items()}
+
+
+def name_of(dtype: np.dtype) -> str:
+    """Our name of a dtype, or NumPy's."""
+    return dtype.name if dtype.name in DTYPES else dtype.str
+
+
+def on_disk(path: Path) -> int:
+    """Bytes that the disk has for a file: a sparse one may say that it is larger."""
+    return os.stat(path).st_blocks * 512
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Whatever a library makes of a file that is not as it should be, is a HeaderError; but not what the disk says."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, HeaderError) and str(error).startswith(str(path)):
+            raise
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        text = str(error)[:300]
+        raise HeaderError(f"{path}: {what}: {text if text.isprintable() else repr(text)}") from None
