@@ -22,7 +22,7 @@ import fastinit as fi
 from fastinit.checkpoint import save, writing, zarr_store
 from models import three
 
-CALLS = ("pwrite", "ftruncate", "fdatasync", "fsync", "posix_fallocate", "replace", "rename", "link", "unlink")
+CALLS = ("pwrite", "write", "ftruncate", "fdatasync", "fsync", "posix_fallocate", "replace", "rename", "link", "unlink")
 CALLS += ("mkdir", "rmdir", "symlink", "fchmod", "fchown", "open")
 #: Name of the output, what is there before, options.
 SCENARIOS = {
@@ -86,9 +86,9 @@ def kill_at(step):
                 return original(*arguments, **keywords)
             count += 1
             if count == step:
-                if name == "pwrite":  # half of it
-                    fd, data, offset = arguments
-                    original(fd, bytes(data)[: len(data) // 2], offset)
+                if name in ("pwrite", "write"):  # half of it
+                    fd, data, *offset = arguments
+                    original(fd, bytes(data)[: len(data) // 2], *offset)
                 os.kill(os.getpid(), signal.SIGKILL)
                 time.sleep(60)
             return original(*arguments, **keywords)

@@ -107,8 +107,10 @@ def _finish(
         return False
     if not alone(partial, patience=2):
         raise BlockingIOError(errno.EWOULDBLOCK, "complete, but another process is in it: resume", str(partial.path()))
-    if not parent.is_still(partial.path().name, partial.fd):
+    if parent.is_still(out.name, partial.fd):  # another process was faster
         return True
+    if not parent.is_still(partial.path().name, partial.fd):
+        raise FileNotFoundError(errno.ENOENT, "replaced by another folder meanwhile", str(partial.path()))
     for file in files:  # other processes' too
         _check_head(partial, file)
     for name in set(partial.names()) - {file.name for file in files}:  # of calls that were killed

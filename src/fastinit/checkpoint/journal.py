@@ -138,9 +138,10 @@ class Journal:
         with naming(self._directory.path(self._name)):
             if self._end:
                 os.ftruncate(self._fd, self._end)  # a line half written
-            written = 0
-            while written < len(line):
-                written += os.pwrite(self._fd, line[written:], self._end + written)
+            os.lseek(self._fd, self._end, os.SEEK_SET)
+            rest = line
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
             os.fsync(self._fd)
         self._end += len(line)
 

@@ -138,7 +138,7 @@ class Directory:
             os.mkdir(name, 0o700, dir_fd=self.fd)
 
     def open_own_folder(self, name: str) -> Directory | None:
-        """A folder of this user; None where there is nothing. From now on it is for this user alone."""
+        """A folder of this user; None where there is nothing."""
         path = self.path(name)
         before = self.status(name)
         if before is None:
@@ -153,12 +153,16 @@ class Directory:
             status = os.fstat(fd)
             if status.st_uid != os.geteuid():
                 raise NotOurs(path, f"a folder of user {status.st_uid}")
-            if stat.S_IMODE(status.st_mode) & 0o777 != 0o700:
-                os.fchmod(fd, status.st_mode & stat.S_ISGID | 0o700)
         except BaseException:
             os.close(fd)
             raise
         return Directory(fd, path)
+
+    def make_private(self) -> None:
+        """Only this user may enter it, from now on."""
+        mode = os.fstat(self.fd).st_mode
+        if mode & 0o777 != 0o700:
+            os.fchmod(self.fd, mode & stat.S_ISGID | 0o700)
 
     def folder(self, name: str) -> Directory:
         """A folder in it, whoever it belongs to; links are not followed."""
@@ -252,16 +256,16 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 def read_text_file(path: Path, longest: int) -> bytes:
     """All of a file, or of a pipe that someone writes to, of at most `longest` bytes; ValueError for more."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if stat.S_ISFIFO(status.st_mode):
-            os.set_blocking(fd, True)  # without a writer it is at its end: only to open it would have waited
-        elif not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, f"{kind_of(status)}, and no file", str(path))
-        text = file.read(longest + 1)
+    pipe = stat.S_ISFIFO(os.stat(path).st_mode)
+    if not pipe:
+        with open_regular(path) as file:
+            text = file.read(longest + 1)
+    else:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            os.set_blocking(file.fileno(), True)  # without a writer it is at its end: to open it would have waited
+            text = file.read(longest + 1)
+        if not text:
+            raise OSError(errno.EINVAL, "a pipe that nobody writes to", str(path))
     if len(text) > longest:
         raise ValueError(f"longer than {longest:,} bytes")
     return text

@@ -78,6 +78,7 @@ class FolderOnItsWay:
         """
         journal, partial = self.journal, self.partial
         if not partial.names():
+            partial.make_private()
             if journal.identity != identity or not journal.is_of(partial.fd) or journal.done:
                 self._settle()
                 journal.begin(identity, partial.fd)
@@ -85,6 +86,7 @@ class FolderOnItsWay:
         if go_on:
             if journal.identity != identity:
                 raise foreign(partial.path())
+            partial.make_private()
             return journal.done if type(journal.done) is int and journal.done >= 0 else 0
         if not journal.is_of(partial.fd):
             raise NotOurs(partial.path(), "a folder that no journal speaks of")
@@ -92,6 +94,7 @@ class FolderOnItsWay:
             raise LeftOver(partial.path())
         if not alone(partial):
             raise BlockingIOError(errno.EWOULDBLOCK, "another process is writing it", str(partial.path()))
+        partial.make_private()
         journal.record(0)  # first: it must not be taken for whole when half of it is gone
         clear(partial)
         self._settle()
