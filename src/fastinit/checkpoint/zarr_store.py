@@ -35,7 +35,7 @@ def save(out: Path, recipes: Mapping[str, Recipe] | Recipe, options: Options) ->
     """Write a single recipe as an array, a dict of them as a group."""
     zarr = import_zarr()
     arrays = {"": recipes} if isinstance(recipes, Recipe) else recipes
-    _check(arrays)
+    _check(arrays, alone=isinstance(recipes, Recipe))
     text = compact({name: recipe.to_dict() for name, recipe in arrays.items()})
     identity = hashlib.blake2b(text.encode(), digest_size=16, person=b"fastinit-zarr").hexdigest()
     with open_parent(out) as parent:
@@ -97,16 +97,16 @@ def _root(partial: Directory) -> Path:
 # ---- names -------------------------------------------------------------------------------------------------
 
 
-def _check(arrays: Mapping[str, Recipe]) -> None:
+def _check(arrays: Mapping[str, Recipe], alone: bool) -> None:
     """ValueError for what zarr cannot hold: bfloat16, and names that are no path of their own."""
     for name, recipe in arrays.items():
         if recipe.to_dict()["dtype"] == "bfloat16":
             raise ValueError(f"{recipe.name!r} is bfloat16, and zarr has no such type: use .safetensors")
         words = name.split("/")
-        if name and not all(map(_is_word, words)):
+        if not alone and not all(map(_is_word, words)):
             raise ValueError(f"{name!r} is no name of a zarr array")
         above = ["/".join(words[:n]) for n in range(1, len(words))]
-        if any(other in arrays for other in above) or (not name and len(arrays) > 1):
+        if any(other in arrays for other in above):
             raise ValueError(f"{name!r} lies in another tensor, which a zarr array cannot hold")
 
 
