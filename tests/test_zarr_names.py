@@ -90,7 +90,7 @@ def folding(monkeypatch, fold):
 @pytest.mark.parametrize("names", [("a", "A"), ("A/x", "a/y"), ("l/a", "l/b", "l/A")])
 def test_a_file_system_that_folds_cases(tmp_path, monkeypatch, names):
     folding(monkeypatch, lambda path: path.lower() if isinstance(path, str) and not path.startswith("/") else path)
-    with pytest.raises(ValueError, match="does not tell '.*' from another tensor's name"):
+    with pytest.raises(ValueError, match=r"does not tell '.*' from another tensor's name"):
         save(tmp_path / "m.zarr", group(*names))
     assert not list(tmp_path.iterdir())
 
@@ -109,7 +109,7 @@ def test_a_file_system_that_normalises(tmp_path, monkeypatch):
 
 def test_a_file_system_with_short_names(tmp_path, monkeypatch):
     monkeypatch.setattr(zarr_store, "LONGEST_WORD", 1000)
-    with pytest.raises(OSError, match="m.zarr.partial/xxx.*|File name too long"):
+    with pytest.raises(OSError, match="File name too long"):
         save(tmp_path / "m.zarr", group("x" * 300))
     assert not list(tmp_path.iterdir())
 
