@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -141,7 +142,8 @@ def verify(
     checkpoint = open_checkpoint(path)
     expected = _expected(Path(path), checkpoint, recipes)
     comparisons: dict[str, Comparison] = {}
-    total = sum(recipe.nbytes for recipe in expected.values())
+    sizes = {name: recipe.nbytes for name, recipe in expected.items()}
+    total = sum(sizes.values())
     with advancing(progress, total, Path(path).name, "B") as advance, Team(threads) as team:
         small: list[str] = []
         large: list[str] = []
@@ -149,9 +151,9 @@ def verify(
             problem = _problem(checkpoint.tensors.get(name), recipe)
             if problem:
                 comparisons[name] = Comparison(name, False, problem)
-                advance(recipe.nbytes)
+                advance(sizes[name])
             else:
-                (small if recipe.nbytes <= SMALL else large).append(name)
+                (small if sizes[name] <= SMALL else large).append(name)
 
         def compare(names: list[str]) -> dict[str, Comparison]:
             return {name: _compare_whole(name, checkpoint.tensors[name].open(), expected[name]) for name in names}
@@ -159,7 +161,7 @@ def verify(
         for group in batches(batches(small, TOGETHER), PIECES_AT_ONCE):
             for found in team.map(compare, group):
                 comparisons |= found
-                advance(sum(expected[name].nbytes for name in found))
+                advance(sum(sizes[name] for name in found))
         for name in large:
             stored = checkpoint.tensors[name].open()
             comparisons[name] = _compare(name, stored, expected[name], team, threads, advance)
@@ -199,7 +201,7 @@ def _problem(stored: Stored | None, recipe: Recipe) -> str:
         return "missing"
     if stored.shape != recipe.shape:
         return f"of shape {stored.shape}, not {recipe.shape}"
-    dtype = recipe.dtype.name if recipe.dtype.name in DTYPES else "bfloat16"
+    dtype = _name_of(recipe.dtype)
     if stored.dtype != dtype:
         return f"of dtype {stored.dtype}, not {dtype}"
     if made_together(recipe) and recipe.nbytes > LARGEST_UNSEEN and stored.held() < recipe.nbytes // 4:
@@ -207,11 +209,18 @@ def _problem(stored: Stored | None, recipe: Recipe) -> str:
     return ""
 
 
+@functools.lru_cache(maxsize=16)  # NumPy works out a dtype's name anew each time
+def _name_of(dtype: np.dtype) -> str:
+    return dtype.name if dtype.name in DTYPES else "bfloat16"
+
+
 def _compare_whole(name: str, stored: Any, recipe: Recipe) -> Comparison:
     """A tensor that costs less than the words about it."""
+    if not isinstance(stored, np.ndarray):  # zarr's
+        stored = np.asarray(stored[...])
     made = np.empty(recipe.shape, recipe.dtype)
     recipe.fill(made, threads=1)
-    if np.asarray(stored[...]).tobytes() == made.tobytes():
+    if stored.tobytes() == made.tobytes():
         return Comparison(name, True, largest_change=0.0, unchanged=1.0)
     differing, first, change = _differences(stored, recipe, Piece((), 0, recipe.size), 1)
     return _comparison(name, recipe, differing, first, change)

@@ -26,7 +26,7 @@ from ..initializers import (
 from ..recipe import Recipe
 from ..stream import seed_from_text
 from .header import check_tensor_name
-from .opening import read_text_file
+from .opening import read_file_or_pipe
 from .reading import open_checkpoint
 
 _TOP = ("seed", "dtype", "in_axis", "out_axis", "tensors", "shapes_from", "rules")
@@ -107,7 +107,7 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
 def _text(path: Path) -> str:
     """What is in the file, without the mark that some editors put before UTF-8."""
     try:
-        text = read_text_file(path, LONGEST)
+        text = read_file_or_pipe(path, LONGEST)
     except ValueError as error:
         raise ManifestError([f"{path}: {error}"]) from None
     if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in text[:4]:

@@ -254,20 +254,27 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         raise
 
 
-def read_text_file(path: Path, longest: int) -> bytes:
+def read_whole(file: BinaryIO, longest: int) -> bytes:
+    """All of an open file of at most `longest` bytes; ValueError for more, before there is memory for it."""
+    blocks, held = [], 0
+    while block := file.read(1 << 20):
+        blocks.append(block)
+        held += len(block)
+        if held > longest:
+            raise ValueError(f"longer than {longest:,} bytes")
+    return b"".join(blocks)
+
+
+def read_file_or_pipe(path: Path, longest: int) -> bytes:
     """All of a file, or of a pipe that someone writes to, of at most `longest` bytes; ValueError for more."""
-    pipe = stat.S_ISFIFO(os.stat(path).st_mode)
-    if not pipe:
+    if not stat.S_ISFIFO(os.stat(path).st_mode):
         with open_regular(path) as file:
-            text = file.read(longest + 1)
-    else:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            os.set_blocking(file.fileno(), True)  # without a writer it is at its end: to open it would have waited
-            text = file.read(longest + 1)
-        if not text:
-            raise OSError(errno.EINVAL, "a pipe that nobody writes to", str(path))
-    if len(text) > longest:
-        raise ValueError(f"longer than {longest:,} bytes")
+            return read_whole(file, longest)
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        os.set_blocking(file.fileno(), True)  # without a writer it is at its end: to open it would have waited
+        text = read_whole(file, longest)
+    if not text:
+        raise OSError(errno.EINVAL, "a pipe that nobody writes to", str(path))
     return text
 
 

@@ -16,7 +16,7 @@ from ..recipe import Recipe
 from ..stream import check_name
 from .header import CODES, RECIPES, Entry, HeaderError, parse, read_header
 from .layout import INDEX, SINGLE
-from .opening import open_regular
+from .opening import open_regular, read_whole
 from .stored import Checkpoint, Stored, name_of, on_disk, reading, recipes_of
 from .zarr_reading import open_zarr
 
@@ -31,6 +31,8 @@ _OURS = {code: name for name, code in CODES.items()}
 _LONGEST_INDEX = 100_000_000
 #: Bytes of a file that is mapped as a whole.
 MAPPED_WHOLE = 1 << 28
+#: Files that stay mapped.
+MOST_MAPPED = 1000
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -59,9 +61,9 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     return _safetensors(path)
 
 
-def _safetensors(path: Path) -> Checkpoint:
+def _safetensors(path: Path, keep: bool = True) -> Checkpoint:
     entries, metadata = read_header(path)
-    mapped, held = _Mapped(path), lambda: on_disk(path)
+    mapped, held = _Mapped(path, keep), lambda: on_disk(path)
     tensors = {e.name: Stored(_OURS.get(e.dtype, e.dtype), e.shape, _opener(mapped, e), held) for e in entries}
 
     def recipes() -> dict[str, Recipe]:
@@ -72,10 +74,15 @@ def _safetensors(path: Path) -> Checkpoint:
 
 
 class _Mapped:
-    """A file in memory while someone looks at it: small ones as a whole, so that many tensors share a mapping."""
+    """A file in memory while someone looks at it: small ones as a whole, so that many tensors share a mapping.
 
-    def __init__(self, path: Path) -> None:
+    With `keep` that stays: not for thousands of files, of which a process cannot map so many at once.
+    """
+
+    def __init__(self, path: Path, keep: bool = False) -> None:
         self.path = path
+        self._keep = keep
+        self._kept: mmap.mmap | None = None
         self._whole: weakref.ref[mmap.mmap] | None = None
 
     def view(self, offset: int, nbytes: int) -> np.ndarray:
@@ -90,6 +97,7 @@ class _Mapped:
                 if size <= MAPPED_WHOLE:
                     whole = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
                     self._whole = weakref.ref(whole)
+                    self._kept = whole if self._keep else None
                 else:
                     start = offset - offset % mmap.ALLOCATIONGRANULARITY
                     length = offset + nbytes - start
@@ -111,10 +119,7 @@ def _opener(mapped: _Mapped, entry: Entry) -> Callable[[], np.ndarray]:
 
 def _index(path: Path) -> Checkpoint:
     with open_regular(path) as file, reading(path, "no index"):
-        text = file.read(_LONGEST_INDEX + 1)
-        if len(text) > _LONGEST_INDEX:
-            raise HeaderError(f"{path}: too long for an index")
-        table = parse(text)
+        table = parse(read_whole(file, _LONGEST_INDEX))
     places = table.get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
         raise HeaderError(f"{path}: no weight_map from tensors to files")
@@ -126,8 +131,9 @@ def _index(path: Path) -> Checkpoint:
     tensors: dict[str, Stored] = {}
     members: list[Checkpoint] = []
     others: list[str] = []
-    for place in sorted(set(places.values())):
-        held = _safetensors(path.parent / place)
+    files = sorted(set(places.values()))
+    for place in files:
+        held = _safetensors(path.parent / place, keep=len(files) <= MOST_MAPPED)
         members.append(held)
         for name, stored in held.tensors.items():
             if places.get(name) == place:

@@ -11,8 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import DTYPES
+from ..initializers import cached_init
 from ..recipe import Recipe
 from .header import HeaderError
+
+#: The keys of a recipe's dict that are not its initializer's parameters.
+_OWN = ("stream", "name", "seed", "shape", "dtype", "init")
 
 
 class Stored(NamedTuple):
@@ -40,7 +44,18 @@ def recipes_of(described: dict[str, Any]) -> dict[str, Recipe]:
     for name, description in described.items():
         if not isinstance(description, dict):
             raise HeaderError(f"that of {name!r} must be a table")
-    return {name: Recipe.from_dict(description) for name, description in described.items()}
+    return {name: _recipe(description) for name, description in described.items()}
+
+
+def _recipe(description: dict[str, Any]) -> Recipe:
+    """`Recipe.from_dict`; many tensors share an initializer."""
+    own = {key: description[key] for key in _OWN if key in description}
+    if not isinstance(own.get("init"), str):
+        return Recipe.from_dict(description)
+    parameters = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in description.items() if key not in own
+    }
+    return Recipe.from_dict(own | {"init": cached_init(own["init"], parameters)})
 
 
 def name_of(dtype: np.dtype) -> str:
