@@ -47,6 +47,9 @@ def put(kind, path, victim):
         path.symlink_to(path)
     elif kind == "hard link":
         os.link(victim / "important", path)
+    elif kind == "hard link to an empty file":
+        (victim / "lock").touch()
+        os.link(victim / "lock", path)
     elif kind == "pipe":
         os.mkfifo(path)
     elif kind == "socket":
@@ -71,7 +74,7 @@ def put(kind, path, victim):
 
 
 KINDS = ["link to a file", "dangling link", "link to a folder", "link to itself", "hard link", "pipe", "socket"]
-KINDS += ["device", "file", "folder", "another user's file", "another user's empty file", "another user's folder"]
+KINDS += ["hard link to an empty file", "device", "file", "folder", "another user's file", "another user's empty file", "another user's folder"]
 
 
 @pytest.mark.parametrize("ending", [".partial", ".journal"])
@@ -161,11 +164,14 @@ def test_a_stale_journal_does_not_make_another_file_ours(tmp_path):
 
 
 def test_another_users_link_is_not_followed(tmp_path):
+    """Not even in that user's own folder."""
     (tmp_path / "important.safetensors").write_text("important")
-    link = tmp_path / "m.safetensors"
-    link.symlink_to("important.safetensors")
+    (tmp_path / "theirs").mkdir()
+    link = tmp_path / "theirs" / "m.safetensors"
+    link.symlink_to("../important.safetensors")
     try:
         os.lchown(link, 65534, 65534)
+        os.chown(tmp_path / "theirs", 65534, 65534)
     except PermissionError:
         pytest.skip("only root can give a link away")
     for options in ({}, {"overwrite": True}):
