@@ -74,7 +74,15 @@ def put(kind, path, victim):
 
 
 KINDS = ["link to a file", "dangling link", "link to a folder", "link to itself", "hard link", "pipe", "socket"]
-KINDS += ["hard link to an empty file", "device", "file", "folder", "another user's file", "another user's empty file", "another user's folder"]
+KINDS += [
+    "hard link to an empty file",
+    "device",
+    "file",
+    "folder",
+    "another user's file",
+    "another user's empty file",
+    "another user's folder",
+]
 
 
 @pytest.mark.parametrize("ending", [".partial", ".journal"])
