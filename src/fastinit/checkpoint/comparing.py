@@ -17,7 +17,7 @@ from ..progress import Report, advancing, check_report
 from ..recipe import Recipe
 from ..threads import resolve_threads
 from .reading import open_checkpoint
-from .stored import Checkpoint, Stored
+from .stored import Checkpoint, Stored, collecting_nothing
 from .team import Team
 
 #: Bytes that are made and compared at once by one thread.
@@ -139,8 +139,9 @@ def verify(
     """
     check_report(progress)
     threads = resolve_threads(threads)
-    checkpoint = open_checkpoint(path)
-    expected = _expected(Path(path), checkpoint, recipes)
+    with collecting_nothing():
+        checkpoint = open_checkpoint(path)
+        expected = _expected(Path(path), checkpoint, recipes)
     comparisons: dict[str, Comparison] = {}
     sizes = {name: recipe.nbytes for name, recipe in expected.items()}
     total = sum(sizes.values())
