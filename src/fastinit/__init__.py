@@ -17,7 +17,7 @@ from . import self_check as _self_check  # the first: it looks what the others d
 from . import _kernels, plan
 from .activations import calculate_gain, for_activation
 from .arrays import allocate, as_output, check_shape, dtype_name, is_shape
-from .config import choose_isa, show_config
+from .config import choose_isa, end_command, show_config
 from .initializers import Initializer, cached_init, init
 from .progress import Report, check_report
 from .recipe import Part, Recipe, check_same_shape, recipe
@@ -88,9 +88,13 @@ def get_include() -> str:
     return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-_kernels.use_isa(choose_isa(os.environ.get("FASTINIT_ISA")))
+try:
+    _kernels.use_isa(choose_isa(os.environ.get("FASTINIT_ISA")))
+    default_threads()  # a bad FASTINIT_NUM_THREADS is an error here too, not in the first fill
+except ValueError as error:
+    end_command(error)
+    raise
 _self_check.check()
-default_threads()  # a bad FASTINIT_NUM_THREADS is an error here too, not in the first fill
 
 # ---- documentation shared by the functions -----------------------------------------------------------------
 
