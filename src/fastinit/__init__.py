@@ -91,10 +91,10 @@ def get_include() -> str:
 try:
     _kernels.use_isa(choose_isa(os.environ.get("FASTINIT_ISA")))
     default_threads()  # a bad FASTINIT_NUM_THREADS is an error here too, not in the first fill
-except ValueError as error:
+    _self_check.check()
+except (ValueError, ImportError) as error:
     end_command(error)
     raise
-_self_check.check()
 
 # ---- documentation shared by the functions -----------------------------------------------------------------
 

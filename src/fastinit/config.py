@@ -14,7 +14,7 @@ from .threads import get_num_threads
 from .version import __version__
 
 
-def end_command(error: ValueError) -> None:
+def end_command(error: Exception) -> None:
     """Where this process is the command `fastinit`, say so in a line and end it: its 1 would be a mismatch."""
     if {"fastinit", "fastinit.exe"} & {os.path.basename(word) for word in sys.orig_argv[1:3]}:
         print(f"fastinit: {error}", file=sys.stderr)
