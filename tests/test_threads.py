@@ -224,6 +224,7 @@ def test_a_team_grows_with_its_tiles(counter):
 
 
 @needs_openmp
+@pytest.mark.limits_memory
 def test_a_team_that_shrank_grows_only_as_far_as_it_can():
     """OpenMP has ended the threads that a smaller team did not need, and ends the process where it cannot make them."""
     code = """
@@ -241,6 +242,7 @@ def test_a_team_that_shrank_grows_only_as_far_as_it_can():
 
 
 @needs_openmp
+@pytest.mark.limits_memory
 def test_a_fill_in_a_signal_handler_makes_no_threads(counter):
     """It runs within the team that it interrupted: on one thread, and later teams do not count on what it asked for."""
     code = """
