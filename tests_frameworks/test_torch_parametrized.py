@@ -124,7 +124,68 @@ def test_weights_that_share_a_direction_each_get_their_scale(wrap):
     assert torch.allclose(module[1].weight, torch.from_numpy(fi.he_normal((8, 6), seed=0, name="0.weight", **OUT_IN)))
 
 
+def tied_in_name(wrap, first, second):
+    """Two layers, of which the second computes its weight from the very parameter that the first one has."""
+    module = nn.Sequential(first, wrap(second))
+    owner = module[1].parametrizations.weight if hasattr(module[1], "parametrizations") else module[1]
+    name = next(name for name in ("original1", "weight_v", "original", "weight_orig") if name in owner._parameters)
+    mine = module[0].parametrizations.weight if hasattr(module[0], "parametrizations") else module[0]
+    setattr(owner, name, getattr(mine, name if name in mine._parameters else "weight"))
+    return module
+
+
+@form
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("both", [False, True])
+def test_weights_that_share_the_parameter_itself_each_get_their_scale(wrap, device, both):
+    with torch.device(device):
+        module = tied_in_name(wrap, wrap(nn.Linear(6, 8)) if both else nn.Linear(6, 8), nn.Linear(6, 8))
+    init_module_(module, RULES)
+    expected = torch.from_numpy(fi.he_normal((8, 6), seed=0, name="0.weight", **OUT_IN))
+    assert torch.allclose(module[0].weight, expected)
+    assert torch.allclose(module[1].weight, expected)
+
+
+def test_scales_that_are_tied_cannot_follow_two_weights():
+    module = nn.Sequential(*(parametrizations.weight_norm(nn.Linear(6, 8)) for _ in range(2)))
+    chains = [child.parametrizations.weight for child in module]
+    chains[1].original0 = chains[0].original0
+    before = [parameter.clone() for parameter in module.parameters()]
+    with pytest.raises(ValueError, match=r"^1\.weight: 1\.\S*original0 is tied to that of another weight"):
+        init_module_(module, RULES)
+    assert all(map(torch.equal, before, module.parameters()))
+    chains[1].original1 = chains[0].original1
+    init_module_(module, RULES)
+    assert torch.allclose(module[1].weight, chains[0].original1)
+
+
+@form
+def test_weights_without_elements_have_scales_all_the_same(wrap):
+    module = nn.Module()
+    module.weight = nn.Parameter(torch.empty(5, 0))
+    scale, _ = scale_and_direction(wrap(module))
+    nn.init.constant_(scale, 7)  # as memory may hold what comes from meta
+    init_module_(module, RULES)
+    assert not scale.any()
+
+
+@form
+def test_norms_that_do_not_fit_are_refused(wrap):
+    module = wrap(nn.Linear(30, 8)).half()
+    with pytest.raises(ValueError, match=r"^weight: constant leaves weights whose norm, .* is too large for float16$"):
+        init_module_(module, {"weight": fi.init("constant", value=3e4), "bias": "zeros"})
+
+
 # ---- spectral_norm ---------------------------------------------------------------------------------------------
+
+
+@spectral
+def test_tied_weights_each_get_their_singular_vectors(wrap):
+    module = tied_in_name(wrap, wrap(nn.Linear(64, 64)), nn.Linear(64, 64))
+    init_module_(module, RULES).eval()
+    for child in module:
+        child(torch.ones(1, 64))
+        assert torch.linalg.matrix_norm(child.weight, 2).item() == pytest.approx(1, abs=1e-5)
 
 
 @spectral
