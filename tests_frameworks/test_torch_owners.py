@@ -292,6 +292,41 @@ def test_other_stacks_of_transformers(kind, arguments, in_axis):
     assert same(module.weight, fi.he_normal(tuple(module.weight.shape), seed=0, name="weight", **axes))
 
 
+def multiplied_from_the_right():
+    """Every parameter of transformers' models that something is multiplied by as it is: (in, out), then."""
+    folder = pathlib.Path(transformers.__file__).parent / "models"
+    for path in sorted(folder.glob("*/modeling_*.py")):
+        text = path.read_text()
+        for found in re.finditer(r"(?:@ |\b(?:matmul|mm)\([\w.]+, )self\.(\w+)(?![\w.\[])", text):
+            if re.search(rf"self\.{found[1]} = (torch\.)?nn\.Parameter\(", text):
+                name = re.findall(r"^class (\w+)", text[: found.start()], re.MULTILINE)[-1]
+                kind = getattr(importlib.import_module(f"transformers.models.{path.parent.name}.{path.stem}"), name)
+                if not issubclass(kind, nn.Embedding) and found[1] != "positional_embedding":  # rows, and frequencies
+                    yield kind, found[1]
+
+
+def test_all_matrices_of_transformers_that_are_stored_transposed():
+    found = {
+        (kind, name) for kind, name in multiplied_from_the_right() if name != "positional_embedding"
+    }  # frequencies
+    assert len(found) >= 8
+    for kind, name in found:
+        owner = kind.__new__(kind)
+        stacked = kind.__name__ == "GroupedLinearLayer"
+        axes = axes_of(owner, name, (4, 6, 10) if stacked else (6, 10))
+        assert axes is not None, (kind, name)
+        assert (axes.in_axis, axes.out_axis) == (((1,), (2,)) if stacked else ((0,), (1,))), (kind, name)
+
+
+def test_a_transposed_matrix_of_transformers():
+    from transformers.models.inkling.modeling_inkling import InklingRelativeLogits
+    from transformers.models.wav2vec2.modeling_wav2vec2 import AMSoftmaxLoss
+
+    for module, name in ((InklingRelativeLogits(6, 10), "proj"), (AMSoftmaxLoss(6, 10), "weight")):
+        init_module_(module, {"*": "he_normal"})
+        assert same(module.get_parameter(name), fi.he_normal((6, 10), seed=0, name=name, **IN_OUT))
+
+
 def test_heads_of_attention():
     """XLNet multiplies q by einsum("ibh,hnd->ibnd") and o by einsum("ibnd,hnd->ibh")."""
     from transformers import XLNetConfig, XLNetModel
