@@ -351,6 +351,20 @@ def test_experts_that_lie_along_an_axis_with_others():
     assert [module.get_parameter(name).std().item() for name in ("w1", "v1", "w2")] == pytest.approx(
         [0.25, 0.25, (2 / 48) ** 0.5], rel=0.05
     )
+    with pytest.raises(ValueError, match=r"^w1: it has several weights along one axis"):
+        init_module_(module, {"*": "orthogonal"})
+
+
+@pytest.mark.parametrize("kind", ["orthogonal", "delta_orthogonal"])
+def test_groups_along_an_axis_are_not_orthogonal_together_unless_that_is_stated(kind):
+    """Each of 4 groups would have an orthogonal matrix's rows cut in 4, of norm 1/2 about."""
+    module = nn.ConvTranspose2d(8, 32, 3, groups=4)
+    before = module.weight.clone()
+    with pytest.raises(ValueError, match=rf"^weight: it has several weights along one axis, and {kind} would be"):
+        init_module_(module, only("weight", kind))
+    assert torch.equal(module.weight, before)
+    init_module_(module, only("weight", fi.init("orthogonal", out_axis=1)))
+    assert same(module.weight, fi.orthogonal((8, 8, 3, 3), seed=0, name="weight", out_axis=1))
 
 
 def test_torchtitans_experts():

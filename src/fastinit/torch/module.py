@@ -254,7 +254,7 @@ def _follow(
 
 
 def _cannot(made: Computed) -> str:
-    """Why a weight that is computed by nobody knows what is not filled."""
+    """Why a weight is not filled whose parametrization this package does not know, and what to do."""
     return (
         f"the weight is computed by {made.by}: fill it before that is registered; or leave it by a rule of None, and "
         f"fill {' and '.join(made.parts)} with fill_"

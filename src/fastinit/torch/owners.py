@@ -150,6 +150,11 @@ def fit(given: str | Initializer, known: frozenset[Axes], shape: tuple[int, ...]
         raise ValueError(f"it is a stack of biases, which have no fans: {initializer.name} is for weights")
     if isinstance(given, Initializer):
         raise ValueError(f"{given!r} states no axes, which are {axes} here: state them, or give the name alone")
+    if "fan_in" not in initializer.parameters and (axes.in_parts, axes.out_parts) != (1, 1):
+        raise ValueError(
+            f"it has several weights along one axis, and {initializer.name} would be of all of them together: "
+            f"if that is meant, state the axes, {axes}"
+        )
     if axes.batch_axis and "batch_axis" not in initializer.parameters:
         ins, outs = (tuple(axis - 1 for axis in along) for along in axes[:2])
         return Fitted(init(given, **_parameters(initializer, Axes(ins, outs), shape[1:])), each=True)

@@ -33,7 +33,7 @@ class Computed(NamedTuple):
     owner: torch.nn.Module
     attribute: str
     weight: str
-    #: None where nobody knows how: then `by` says what computes the weight.
+    #: None for a parametrization that this package does not know: then `by` names it.
     source: str | None
     parts: tuple[str, ...]
     by: str = ""
