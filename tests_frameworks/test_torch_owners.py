@@ -338,6 +338,36 @@ def test_heads_of_attention():
         assert same(module.get_parameter(name), fi.glorot_normal((48, 4, 12), seed=0, name=name, **axes))
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "multiplied"),
+    [
+        ("zamba.ZambaMambaMixer", "x_proj_weight", "boi,bi->bo"),
+        ("zamba.ZambaMambaMixer", "dt_proj_weight", "boi,bi->bo"),
+        ("funnel.FunnelRelMultiheadAttention", "r_kernel", "inh,i->nh"),
+        ("recurrent_gemma.RecurrentGemmaRglru", "input_gate_weight", "bio,bi->bo"),
+        ("recurrent_gemma.RecurrentGemmaRglru", "recurrent_gate_weight", "bio,bi->bo"),
+    ],
+)
+def test_fans_are_what_forward_sums_up(kind, name, multiplied):
+    """Of 64 inputs, 8 matrices and 40 outputs, or heads of 8 x 40."""
+    file, _, name_of_class = kind.partition(".")
+    known = getattr(importlib.import_module(f"transformers.models.{file}.modeling_{file}"), name_of_class)
+    owner = known.__new__(known)
+    nn.Module.__init__(owner)
+    sizes = {"i": 64, "b": 8, "n": 8, "o": 40, "h": 40}
+    owner.register_parameter(name, nn.Parameter(torch.empty([sizes[axis] for axis in multiplied.partition(",")[0]])))
+    init_module_(owner, {name: "he_normal"})
+    assert owner.get_parameter(name).std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.05)
+
+
+def test_torchvisions_deformable_convolutions_are_convolutions():
+    kind = type("DeformConv2d", (nn.Module,), {"__module__": "torchvision.ops.deform_conv"})
+    module = kind()
+    module.weight = nn.Parameter(torch.empty(10, 6, 3, 3))
+    init_module_(module, {"*": "he_normal"})
+    assert same(module.weight, fi.he_normal((10, 6, 3, 3), seed=0, name="weight", **OUT_IN))
+
+
 def test_biases_of_experts_have_no_fans():
     module = importlib.import_module("transformers.models.gpt_oss.modeling_gpt_oss").GptOssExperts(AnyConfig())
     with pytest.raises(ValueError, match=r"gate_up_proj_bias: it is a stack of biases(.|\n)*down_proj_bias: it is"):
