@@ -169,6 +169,20 @@ def test_weights_without_elements_have_scales_all_the_same(wrap):
     assert not scale.any()
 
 
+@pytest.mark.parametrize("wrap", [*FORMS.values(), *SPECTRAL.values()])
+def test_stacks_of_orthogonal_matrices_are_refused(wrap):
+    from transformers import MixtralConfig
+    from transformers.models.mixtral.modeling_mixtral import MixtralExperts
+
+    module = MixtralExperts(MixtralConfig(hidden_size=8, intermediate_size=8, num_local_experts=2))
+    nn.init.zeros_(module.gate_up_proj)
+    nn.init.normal_(module.down_proj)
+    wrap(module, "down_proj")
+    with pytest.raises(ValueError, match=r"^down_proj: a stack of orthogonal matrices cannot be the weight of"):
+        init_module_(module, {"*": "orthogonal"})
+    assert not module.gate_up_proj.any()
+
+
 @form
 def test_norms_that_do_not_fit_are_refused(wrap):
     module = wrap(nn.Linear(30, 8)).half()
@@ -237,6 +251,19 @@ def test_singular_vectors_are_the_leading_ones():
     assert abs(found["u"] @ left[:, 0]) > 1 - 1e-6
     assert abs(found["v"] @ right[0]) > 1 - 1e-6
     assert found["u"] @ recipe[...] @ found["v"] == pytest.approx(values[0], rel=1e-6)
+
+
+def test_singular_vectors_start_from_a_tensor_of_their_own_whose_side_they_keep():
+    """Where all singular values are equal, the start is a singular vector already."""
+    recipe = fi.recipe("orthogonal", (30, 20), seed=1, name="w")
+    start = fi.normal(20, dtype="float64", seed=1, name="w/spectral")
+    assert ours._singular_vectors("u", "v", recipe, dim=0)["v"] == pytest.approx(
+        start / np.linalg.norm(start), abs=1e-6
+    )
+    for seed in range(20):
+        recipe = fi.recipe("normal", (30, 20), seed=seed, name="w")
+        start = fi.normal(20, dtype="float64", seed=seed, name="w/spectral")
+        assert ours._singular_vectors("u", "v", recipe, dim=0)["v"] @ start > 0
 
 
 @spectral
