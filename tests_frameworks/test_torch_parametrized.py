@@ -408,8 +408,20 @@ def check_shards():
         ft.normal_(module.head.bias * 2)
 
 
-def test_shards():
-    in_processes(2, check_shards)
+def check_hooks_on_shards():
+    from torch.distributed.fsdp import fully_shard
+
+    for wrap in (FORMS["hook"], SPECTRAL["hook"]):
+        expected = init_module_(wrap(nn.Linear(6, 8)), RULES)
+        module = wrap(nn.Linear(6, 8))
+        fully_shard(module)
+        init_module_(module, RULES)
+        assert torch.allclose(module(torch.ones(2, 6)), expected(torch.ones(2, 6)))
+
+
+@pytest.mark.parametrize("check", [check_shards, check_hooks_on_shards])
+def test_shards(check):
+    in_processes(2, check)
 
 
 @pytest.mark.parametrize("family", ["Wav2Vec2", "Hubert"])
