@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 import fastinit as fi
 import fastinit.torch as ft
@@ -92,12 +92,36 @@ def test_intercept_knows_computed_weights_without_gradients_too():
     """As transformers initializes them."""
     layer = parametrizations.weight_norm(nn.Linear(10, 20))
     before = layer.weight.clone()
+    with ft.intercept(seed=0) as count:
+        for tensor in (layer.weight.data, layer.weight.detach(), layer.weight.data[2:5]):
+            with pytest.warns(UserWarning, match="normal_ changes nothing that lasts: .* a parametrization computes"):
+                tensor.normal_()
+        assert count.fills == 0
     with ft.intercept(seed=0) as count, torch.no_grad():
-        for tensor in (layer.weight, layer.weight[2:5]):
+        for tensor in (layer.weight, layer.weight[2:5], layer.weight.data):
             with pytest.warns(UserWarning, match="normal_ changes nothing that lasts: .* a parametrization computes"):
                 nn.init.normal_(tensor)
         assert count.fills == 0
         nn.init.normal_(layer.weight.clone())
         assert count.fills == 1
     assert torch.equal(before, layer.weight)
-    assert not hasattr(layer.weight, "_fastinit_computed")
+    assert not hasattr(layer.weight.untyped_storage(), "_fastinit_computed")
+
+
+class Itself(nn.Module):
+    def forward(self, weight):
+        return weight.view_as(weight)
+
+
+def test_intercept_fills_what_shares_the_memory_of_a_parameter():
+    layer = parametrize.register_parametrization(nn.Linear(10, 20), "weight", Itself())
+    with ft.intercept(seed=0) as count:
+        layer.weight.data.normal_()
+        with torch.no_grad():
+            nn.init.normal_(layer.weight)
+        plain, other = nn.Linear(10, 20), parametrizations.weight_norm(nn.Linear(10, 20))  # two fills each
+        plain.weight.data = other.weight.data
+        nn.init.normal_(plain.weight)
+        assert count.fills == 7
+    assert same(layer.weight, fi.normal((20, 10), seed=0, name="1"))
+    assert same(plain.weight, fi.normal((20, 10), seed=0, name="6"))

@@ -292,6 +292,41 @@ def test_other_stacks_of_transformers(kind, arguments, in_axis):
     assert same(module.weight, fi.he_normal(tuple(module.weight.shape), seed=0, name="weight", **axes))
 
 
+def multiplied_from_the_right():
+    """Every parameter of transformers' models that something is multiplied by as it is: (in, out), then."""
+    folder = pathlib.Path(transformers.__file__).parent / "models"
+    for path in sorted(folder.glob("*/modeling_*.py")):
+        text = path.read_text()
+        for found in re.finditer(r"(?:@ |\b(?:matmul|mm)\([\w.]+, )self\.(\w+)(?![\w.\[])", text):
+            if re.search(rf"self\.{found[1]} = (torch\.)?nn\.Parameter\(", text):
+                name = re.findall(r"^class (\w+)", text[: found.start()], re.MULTILINE)[-1]
+                kind = getattr(importlib.import_module(f"transformers.models.{path.parent.name}.{path.stem}"), name)
+                if not issubclass(kind, nn.Embedding) and found[1] != "positional_embedding":  # rows, and frequencies
+                    yield kind, found[1]
+
+
+def test_all_matrices_of_transformers_that_are_stored_transposed():
+    found = {
+        (kind, name) for kind, name in multiplied_from_the_right() if name != "positional_embedding"
+    }  # frequencies
+    assert len(found) >= 8
+    for kind, name in found:
+        owner = kind.__new__(kind)
+        stacked = kind.__name__ == "GroupedLinearLayer"
+        axes = axes_of(owner, name, (4, 6, 10) if stacked else (6, 10))
+        assert axes is not None, (kind, name)
+        assert (axes.in_axis, axes.out_axis) == (((1,), (2,)) if stacked else ((0,), (1,))), (kind, name)
+
+
+def test_a_transposed_matrix_of_transformers():
+    from transformers.models.inkling.modeling_inkling import InklingRelativeLogits
+    from transformers.models.wav2vec2.modeling_wav2vec2 import AMSoftmaxLoss
+
+    for module, name in ((InklingRelativeLogits(6, 10), "proj"), (AMSoftmaxLoss(6, 10), "weight")):
+        init_module_(module, {"*": "he_normal"})
+        assert same(module.get_parameter(name), fi.he_normal((6, 10), seed=0, name=name, **IN_OUT))
+
+
 def test_heads_of_attention():
     """XLNet multiplies q by einsum("ibh,hnd->ibnd") and o by einsum("ibnd,hnd->ibh")."""
     from transformers import XLNetConfig, XLNetModel
@@ -301,6 +336,36 @@ def test_heads_of_attention():
     q, o = {"in_axis": 0, "out_axis": (1, 2)}, {"in_axis": (1, 2), "out_axis": 0}
     for name, axes in (("q", q), ("k", q), ("v", q), ("r", q), ("o", o)):
         assert same(module.get_parameter(name), fi.glorot_normal((48, 4, 12), seed=0, name=name, **axes))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "multiplied"),
+    [
+        ("zamba.ZambaMambaMixer", "x_proj_weight", "boi,bi->bo"),
+        ("zamba.ZambaMambaMixer", "dt_proj_weight", "boi,bi->bo"),
+        ("funnel.FunnelRelMultiheadAttention", "r_kernel", "inh,i->nh"),
+        ("recurrent_gemma.RecurrentGemmaRglru", "input_gate_weight", "bio,bi->bo"),
+        ("recurrent_gemma.RecurrentGemmaRglru", "recurrent_gate_weight", "bio,bi->bo"),
+    ],
+)
+def test_fans_are_what_forward_sums_up(kind, name, multiplied):
+    """Of 64 inputs, 8 matrices and 40 outputs, or heads of 8 x 40."""
+    file, _, name_of_class = kind.partition(".")
+    known = getattr(importlib.import_module(f"transformers.models.{file}.modeling_{file}"), name_of_class)
+    owner = known.__new__(known)
+    nn.Module.__init__(owner)
+    sizes = {"i": 64, "b": 8, "n": 8, "o": 40, "h": 40}
+    owner.register_parameter(name, nn.Parameter(torch.empty([sizes[axis] for axis in multiplied.partition(",")[0]])))
+    init_module_(owner, {name: "he_normal"})
+    assert owner.get_parameter(name).std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.05)
+
+
+def test_torchvisions_deformable_convolutions_are_convolutions():
+    kind = type("DeformConv2d", (nn.Module,), {"__module__": "torchvision.ops.deform_conv"})
+    module = kind()
+    module.weight = nn.Parameter(torch.empty(10, 6, 3, 3))
+    init_module_(module, {"*": "he_normal"})
+    assert same(module.weight, fi.he_normal((10, 6, 3, 3), seed=0, name="weight", **OUT_IN))
 
 
 def test_biases_of_experts_have_no_fans():
@@ -316,6 +381,20 @@ def test_experts_that_lie_along_an_axis_with_others():
     assert [module.get_parameter(name).std().item() for name in ("w1", "v1", "w2")] == pytest.approx(
         [0.25, 0.25, (2 / 48) ** 0.5], rel=0.05
     )
+    with pytest.raises(ValueError, match=r"^w1: it has several weights along one axis"):
+        init_module_(module, {"*": "orthogonal"})
+
+
+@pytest.mark.parametrize("kind", ["orthogonal", "delta_orthogonal"])
+def test_groups_along_an_axis_are_not_orthogonal_together_unless_that_is_stated(kind):
+    """Each of 4 groups would have an orthogonal matrix's rows cut in 4, of norm 1/2 about."""
+    module = nn.ConvTranspose2d(8, 32, 3, groups=4)
+    before = module.weight.clone()
+    with pytest.raises(ValueError, match=rf"^weight: it has several weights along one axis, and {kind} would be"):
+        init_module_(module, only("weight", kind))
+    assert torch.equal(module.weight, before)
+    init_module_(module, only("weight", fi.init("orthogonal", out_axis=1)))
+    assert same(module.weight, fi.orthogonal((8, 8, 3, 3), seed=0, name="weight", out_axis=1))
 
 
 def test_torchtitans_experts():

@@ -124,7 +124,82 @@ def test_weights_that_share_a_direction_each_get_their_scale(wrap):
     assert torch.allclose(module[1].weight, torch.from_numpy(fi.he_normal((8, 6), seed=0, name="0.weight", **OUT_IN)))
 
 
+def tied_in_name(wrap, first, second):
+    """Two layers, of which the second computes its weight from the very parameter that the first one has."""
+    module = nn.Sequential(first, wrap(second))
+    owner = module[1].parametrizations.weight if hasattr(module[1], "parametrizations") else module[1]
+    name = next(name for name in ("original1", "weight_v", "original", "weight_orig") if name in owner._parameters)
+    mine = module[0].parametrizations.weight if hasattr(module[0], "parametrizations") else module[0]
+    setattr(owner, name, getattr(mine, name if name in mine._parameters else "weight"))
+    return module
+
+
+@form
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("both", [False, True])
+def test_weights_that_share_the_parameter_itself_each_get_their_scale(wrap, device, both):
+    with torch.device(device):
+        module = tied_in_name(wrap, wrap(nn.Linear(6, 8)) if both else nn.Linear(6, 8), nn.Linear(6, 8))
+    init_module_(module, RULES)
+    expected = torch.from_numpy(fi.he_normal((8, 6), seed=0, name="0.weight", **OUT_IN))
+    assert torch.allclose(module[0].weight, expected)
+    assert torch.allclose(module[1].weight, expected)
+
+
+def test_scales_that_are_tied_cannot_follow_two_weights():
+    module = nn.Sequential(*(parametrizations.weight_norm(nn.Linear(6, 8)) for _ in range(2)))
+    chains = [child.parametrizations.weight for child in module]
+    chains[1].original0 = chains[0].original0
+    before = [parameter.clone() for parameter in module.parameters()]
+    with pytest.raises(ValueError, match=r"^1\.weight: 1\.\S*original0 is tied to that of another weight"):
+        init_module_(module, RULES)
+    assert all(map(torch.equal, before, module.parameters()))
+    chains[1].original1 = chains[0].original1
+    init_module_(module, RULES)
+    assert torch.allclose(module[1].weight, chains[0].original1)
+
+
+@form
+def test_weights_without_elements_have_scales_all_the_same(wrap):
+    module = nn.Module()
+    module.weight = nn.Parameter(torch.empty(5, 0))
+    scale, _ = scale_and_direction(wrap(module))
+    nn.init.constant_(scale, 7)  # as memory may hold what comes from meta
+    init_module_(module, RULES)
+    assert not scale.any()
+
+
+@pytest.mark.parametrize("wrap", [*FORMS.values(), *SPECTRAL.values()])
+def test_stacks_of_orthogonal_matrices_are_refused(wrap):
+    from transformers import MixtralConfig
+    from transformers.models.mixtral.modeling_mixtral import MixtralExperts
+
+    module = MixtralExperts(MixtralConfig(hidden_size=8, intermediate_size=8, num_local_experts=2))
+    nn.init.zeros_(module.gate_up_proj)
+    nn.init.normal_(module.down_proj)
+    wrap(module, "down_proj")
+    with pytest.raises(ValueError, match=r"^down_proj: a stack of orthogonal matrices cannot be the weight of"):
+        init_module_(module, {"*": "orthogonal"})
+    assert not module.gate_up_proj.any()
+
+
+@form
+def test_norms_that_do_not_fit_are_refused(wrap):
+    module = wrap(nn.Linear(30, 8)).half()
+    with pytest.raises(ValueError, match=r"^weight: constant leaves weights whose norm, .* is too large for float16$"):
+        init_module_(module, {"weight": fi.init("constant", value=3e4), "bias": "zeros"})
+
+
 # ---- spectral_norm ---------------------------------------------------------------------------------------------
+
+
+@spectral
+def test_tied_weights_each_get_their_singular_vectors(wrap):
+    module = tied_in_name(wrap, wrap(nn.Linear(64, 64)), nn.Linear(64, 64))
+    init_module_(module, RULES).eval()
+    for child in module:
+        child(torch.ones(1, 64))
+        assert torch.linalg.matrix_norm(child.weight, 2).item() == pytest.approx(1, abs=1e-5)
 
 
 @spectral
@@ -176,6 +251,19 @@ def test_singular_vectors_are_the_leading_ones():
     assert abs(found["u"] @ left[:, 0]) > 1 - 1e-6
     assert abs(found["v"] @ right[0]) > 1 - 1e-6
     assert found["u"] @ recipe[...] @ found["v"] == pytest.approx(values[0], rel=1e-6)
+
+
+def test_singular_vectors_start_from_a_tensor_of_their_own_whose_side_they_keep():
+    """Where all singular values are equal, the start is a singular vector already."""
+    recipe = fi.recipe("orthogonal", (30, 20), seed=1, name="w")
+    start = fi.normal(20, dtype="float64", seed=1, name="w/spectral")
+    assert ours._singular_vectors("u", "v", recipe, dim=0)["v"] == pytest.approx(
+        start / np.linalg.norm(start), abs=1e-6
+    )
+    for seed in range(20):
+        recipe = fi.recipe("normal", (30, 20), seed=seed, name="w")
+        start = fi.normal(20, dtype="float64", seed=seed, name="w/spectral")
+        assert ours._singular_vectors("u", "v", recipe, dim=0)["v"] @ start > 0
 
 
 @spectral
@@ -320,8 +408,20 @@ def check_shards():
         ft.normal_(module.head.bias * 2)
 
 
-def test_shards():
-    in_processes(2, check_shards)
+def check_hooks_on_shards():
+    from torch.distributed.fsdp import fully_shard
+
+    for wrap in (FORMS["hook"], SPECTRAL["hook"]):
+        expected = init_module_(wrap(nn.Linear(6, 8)), RULES)
+        module = wrap(nn.Linear(6, 8))
+        fully_shard(module)
+        init_module_(module, RULES)
+        assert torch.allclose(module(torch.ones(2, 6)), expected(torch.ones(2, 6)))
+
+
+@pytest.mark.parametrize("check", [check_shards, check_hooks_on_shards])
+def test_shards(check):
+    in_processes(2, check)
 
 
 @pytest.mark.parametrize("family", ["Wav2Vec2", "Hubert"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -223,14 +224,25 @@ def _caller() -> FrameType | None:
 
 
 def _mark_computed(module: torch.nn.Module, args: Any, output: Any) -> None:
-    """Mark the weight that a parametrization has computed: without gradients, nothing else tells what it is.
+    """Mark the memory of a weight that a parametrization has computed: without gradients, nothing else tells it.
 
-    transformers initializes so: the convolution over positions of Wav2Vec2 is weight-normed.
+    transformers initializes so (the convolution over positions of Wav2Vec2 is weight-normed), and so does older code,
+    by ``module.weight.data.normal_()``. What shares the memory of a parameter or buffer keeps its values.
     """
-    if not isinstance(module, ParametrizationList) or type(output) is not torch.Tensor or output._is_view():
+    if not isinstance(module, ParametrizationList) or type(output) is not torch.Tensor:
         return
-    if all(output is not buffer for buffer in module.buffers()):
-        output._fastinit_computed = True
+    storage = _storage(output)
+    kept = (_storage(tensor) for tensor in itertools.chain(module.parameters(), module.buffers()))
+    if storage is not None and all(storage is not other for other in kept):
+        storage._fastinit_computed = True
+
+
+def _storage(tensor: torch.Tensor) -> Any:
+    """The memory that a tensor shares with its views and with what is detached from it; None if it has none."""
+    try:
+        return tensor.untyped_storage()
+    except RuntimeError:  # a sparse tensor, say
+        return None
 
 
 def _is_lost(tensor: Any, name: str) -> bool:
@@ -239,7 +251,8 @@ def _is_lost(tensor: Any, name: str) -> bool:
         return False
     try:
         check_lasting(tensor)
-        if getattr(tensor._base if tensor._is_view() else tensor, "_fastinit_computed", False):
+        base = tensor._base if tensor._is_view() else tensor
+        if type(base) is torch.Tensor and getattr(_storage(base), "_fastinit_computed", False):
             raise ValueError("the tensor is a weight that a parametrization computes: fill its module by init_module_")
     except ValueError as error:
         warnings.warn(f"{name} changes nothing that lasts: {error}", stacklevel=_level())

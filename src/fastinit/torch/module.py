@@ -176,7 +176,6 @@ def _plan(module: torch.nn.Module, rules: Rules, seed: int, prefix: str) -> Plan
             continue  # follows from the source
         known = None if torch.nn.parameter.is_lazy(parameter) else identity(parameter)
         if known in first:  # filled under its first name
-            _follow(plan, made, first[known], mistakes, full)
             continue
         if known is not None:
             first[known] = name
@@ -197,16 +196,13 @@ def _plan(module: torch.nn.Module, rules: Rules, seed: int, prefix: str) -> Plan
                 raise TypeError("a lazy parameter has no shape yet: run the module once")
             if made is not None and made.source is None:
                 raise TypeError(_cannot(made))
-            for needed in (tensor, *(tensors[other] for other in (made.others if made else ()))):
-                check_fillable(needed, staged=True, meta=True)
+            check_fillable(tensor, staged=True, meta=True)
             recipes, each = _recipes(rule[1], owned.get(known, frozenset()), tensor, seed, full)
-            if each and made is not None and made.others:
-                raise ValueError("a stack of orthogonal matrices cannot be the weight of weight_norm or spectral_norm")
         except (TypeError, ValueError, RuntimeError) as error:
             mistakes.append(f"{full}: {error}")
             continue
         plan.parameters[name] = Planned(recipes, each, zero_rows.get(known, set()))
-        _follow(plan, made, name, mistakes, full)
+    _follow(plan, computed, first, tensors, {name: prefix + clean for name, clean in cleaned.items()}, mistakes)
     if unmatched:
         mistakes.insert(0, f"no rule matches {', '.join(unmatched)}")
     if mistakes:
@@ -227,20 +223,38 @@ def _recipes(
     return [Recipe(initializer, shape[1:], dtype=dtype, seed=seed, name=f"{name}/{k}") for k in rows], True
 
 
-def _follow(plan: Plan, made: Computed | None, name: str, mistakes: list[str], full: str) -> None:
-    """Plan what follows from the parameter of that name for a weight that is computed from it."""
-    if made is None or name not in plan.parameters:
-        return
-    recipe = plan.parameters[name].recipes[0]
-    try:
-        plan.values.update(made.derive(recipe) if recipe.size else {})
-    except ValueError as error:
-        mistakes.append(f"{full}: {error}")
-    plan.computed.append(made)
+def _follow(
+    plan: Plan,
+    computed: Mapping[str, Computed],
+    first: Mapping[Hashable, str],
+    tensors: Mapping[str, Any],
+    full: Mapping[str, str],
+    mistakes: list[str],
+) -> None:
+    """Plan what follows from the parameters for the weights that are computed from them, tied ones included."""
+    sources: dict[Hashable, Hashable] = {}  # of scales and vectors
+    for made in {(id(made.owner), made.attribute): made for made in computed.values()}.values():
+        if made.source is None or torch.nn.parameter.is_lazy(tensors[made.source]):
+            continue
+        source = identity(tensors[made.source])
+        planned = plan.parameters.get(first.get(source, ""))
+        if planned is None:
+            continue
+        try:
+            for other in made.others:
+                check_fillable(tensors[other], staged=True, meta=True)
+                if sources.setdefault(identity(tensors[other]), source) != source:
+                    raise ValueError(f"{other} is tied to that of another weight, and cannot follow from both")
+            if planned.each and made.others:
+                raise ValueError("a stack of orthogonal matrices cannot be the weight of weight_norm or spectral_norm")
+            plan.values.update(made.derive(planned.recipes[0]) if made.others else {})
+        except (TypeError, ValueError, RuntimeError) as error:
+            mistakes.append(f"{full[made.source]}: {error}")
+        plan.computed.append(made)
 
 
 def _cannot(made: Computed) -> str:
-    """Why a weight that is computed by nobody knows what is not filled."""
+    """Why a weight is not filled whose parametrization this package does not know, and what to do."""
     return (
         f"the weight is computed by {made.by}: fill it before that is registered; or leave it by a rule of None, and "
         f"fill {' and '.join(made.parts)} with fill_"

@@ -56,6 +56,7 @@ TABLE: dict[tuple[str, str], dict[str, Axes]] = {
     ("torchvision", "DeformConv2d"): {"weight": OUT_IN},
     ("torchtitan", "GroupedExperts"): dict.fromkeys(("w1", "w2", "w3"), STACKED_OUT_IN),
     # transformers 5.24, by how each multiplies; most of its experts are in `_of_experts`
+    ("transformers", "AMSoftmaxLoss"): {"weight": IN_OUT},
     ("transformers", "Conv1D"): {"weight": IN_OUT},
     ("transformers", "CsmCodebooksHead"): {"weight": STACKED_IN_OUT},
     ("transformers", "DbrxExpertGLU"): {
@@ -63,18 +64,26 @@ TABLE: dict[tuple[str, str], dict[str, Axes]] = {
         "w2": IN_OUT._replace(in_parts="moe_num_experts"),
     },
     ("transformers", "FunnelRelMultiheadAttention"): {"r_kernel": Axes((0,), (1, 2))},
+    ("transformers", "Gemma3MultiModalProjector"): {"mm_input_projection_weight": IN_OUT},
     ("transformers", "GroupedLinearLayer"): {"weight": STACKED_IN_OUT},
+    ("transformers", "Inkling2LoopRelativePositionBias"): {"proj": IN_OUT},
+    ("transformers", "Inkling2RelativePositionBias"): {"proj": IN_OUT},
+    ("transformers", "InklingRelativeLogits"): {"proj": IN_OUT},
     ("transformers", "InklingSharedExperts"): dict.fromkeys(("gate_proj", "up_proj", "down_proj"), STACKED_OUT_IN),
     ("transformers", "JetMoeParallelExperts"): {"weight": STACKED_OUT_IN},
     ("transformers", "KyutaiSpeechToTextFlexibleLinear"): {"weight": STACKED_OUT_IN},
     ("transformers", "Llama4TextExperts"): dict.fromkeys(("gate_up_proj", "down_proj"), STACKED_IN_OUT),
     ("transformers", "LongcatFlashExperts"): dict.fromkeys(("gate_up_proj", "down_proj"), STACKED_OUT_IN),
     ("transformers", "MoshiFlexibleLinear"): {"weight": STACKED_OUT_IN},
+    ("transformers", "OmDetTurboLanguageBackbone"): {"text_projection": IN_OUT},
     ("transformers", "RecurrentGemmaRglru"): {
         **dict.fromkeys(("input_gate_weight", "recurrent_gate_weight"), STACKED_IN_OUT),
         **dict.fromkeys(("input_gate_bias", "recurrent_gate_bias"), BIASES),
     },
     ("transformers", "Step3p7Experts"): dict.fromkeys(("gate_up_proj", "down_proj"), STACKED_OUT_IN),
+    ("transformers", "SwiftFormerEfficientAdditiveAttention"): {"w_g": IN_OUT},
+    ("transformers", "T5Gemma2MultiModalProjector"): {"mm_input_projection_weight": IN_OUT},
+    ("transformers", "XCLIPModel"): {"prompts_visual_projection": IN_OUT},
     ("transformers", "XLNetRelativeAttention"): {
         **dict.fromkeys("qkvr", Axes((0,), (1, 2))),
         "o": Axes((1, 2), (0,)),
@@ -141,6 +150,11 @@ def fit(given: str | Initializer, known: frozenset[Axes], shape: tuple[int, ...]
         raise ValueError(f"it is a stack of biases, which have no fans: {initializer.name} is for weights")
     if isinstance(given, Initializer):
         raise ValueError(f"{given!r} states no axes, which are {axes} here: state them, or give the name alone")
+    if "fan_in" not in initializer.parameters and (axes.in_parts, axes.out_parts) != (1, 1):
+        raise ValueError(
+            f"it has several weights along one axis, and {initializer.name} would be of all of them together: "
+            f"if that is meant, state the axes, {axes}"
+        )
     if axes.batch_axis and "batch_axis" not in initializer.parameters:
         ins, outs = (tuple(axis - 1 for axis in along) for along in axes[:2])
         return Fitted(init(given, **_parameters(initializer, Axes(ins, outs), shape[1:])), each=True)

@@ -33,7 +33,7 @@ class Computed(NamedTuple):
     owner: torch.nn.Module
     attribute: str
     weight: str
-    #: None where nobody knows how: then `by` says what computes the weight.
+    #: None for a parametrization that this package does not know: then `by` names it.
     source: str | None
     parts: tuple[str, ...]
     by: str = ""
@@ -142,11 +142,16 @@ def _scale(g: str, recipe: Recipe, *, dim: int) -> Values:
             squares.reshape(1, -1) if axis is None else np.moveaxis(squares, axis, 0).reshape(squares.shape[axis], -1)
         )
         total[... if axis is None else at[axis]] += rows.sum(axis=1)
-    if not total.all():
+    if recipe.size and not total.all():
         raise ValueError(
             f"{recipe.initializer.name} leaves weights of norm 0, to which weight_norm cannot give a direction"
         )
-    return {g: np.sqrt(total).reshape([] if axis is None else [n if k == axis else 1 for k, n in enumerate(shape)])}
+    norms, dtype = np.sqrt(total), recipe.to_dict()["dtype"]
+    if recipe.size and norms.max() > torch.finfo(getattr(torch, dtype)).max:
+        raise ValueError(
+            f"{recipe.initializer.name} leaves weights whose norm, weight_norm's g, is too large for {dtype}"
+        )
+    return {g: norms.reshape([] if axis is None else [n if k == axis else 1 for k, n in enumerate(shape)])}
 
 
 def _singular_vectors(u: str, v: str, recipe: Recipe, *, dim: int) -> Values:
@@ -156,6 +161,8 @@ def _singular_vectors(u: str, v: str, recipe: Recipe, *, dim: int) -> Values:
     All singular vectors would take 16 s for 3000 x 3000 on two cores, and as many steps of power iteration as
     needed (some hundreds) about as long.
     """
+    if not recipe.size:
+        return {}
     weight = tensor(recipe).to(torch.float64).numpy()
     matrix = np.moveaxis(weight, dim, 0).reshape(weight.shape[dim], -1)
     drawn = Recipe("normal", matrix.shape[1], dtype="float64", seed=recipe.seed, name=f"{recipe.name}/spectral")[...]
