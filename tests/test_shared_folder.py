@@ -372,7 +372,7 @@ def test_a_replaced_folder_that_cannot_be_removed_is_said(tmp_path, monkeypatch,
 
 def test_killed_while_it_is_removed(tmp_path):
     """The folder that was moved aside is found by the journal, and by nothing else."""
-    out, name = tmp_path / "hf", ".hf.replaced-00112233"
+    out, name = tmp_path / "hf", ".hf.replaced-0011223344556677"
     save(out, three(), max_shard_size=1000)
     aside = tmp_path / name
     aside.mkdir()
@@ -389,6 +389,32 @@ def test_killed_while_it_is_removed(tmp_path):
     journal(aside.stat().st_ino)
     save(out, three(2), max_shard_size=1000, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".hf.replaced-44556677", "hf"]
+
+
+@pytest.mark.parametrize("named", ["../home", "home", ".hf.replaced-00112233/../home", ".other.replaced-0011223344556677"])
+@pytest.mark.parametrize("out_is_there", [True, False])
+def test_a_journal_that_came_with_someone_elses_files_removes_nothing(tmp_path, named, out_is_there):
+    """An archive can hold one, which is the user's own once it is unpacked; numbers of folders can be guessed."""
+    work = tmp_path / "work"
+    (work / ".hf.replaced-00112233").mkdir(parents=True)
+    victim = work / named
+    victim.mkdir(exist_ok=True)
+    (victim / "important").write_text("important")
+    if out_is_there:
+        (work / "hf").mkdir()
+    line = json.dumps({"replaced": named, "inode": victim.stat().st_ino})
+    (work / "hf.journal").write_text('{"fastinit": "journal", "identity": "x", "inode": 1}\n' + line + "\n")
+    assert save(work / "hf", three(), max_shard_size=1000)
+    assert (victim / "important").read_text() == "important"
+    assert verify(work / "hf", three())
+
+
+def test_a_folder_with_a_long_name_is_replaced(tmp_path):
+    out = tmp_path / ("x" * 240)
+    save(out, three(), max_shard_size=1000)
+    save(out, three(1), max_shard_size=1000, overwrite=True)
+    assert verify(out, three(1))
+    assert list(tmp_path.iterdir()) == [out]
 
 
 # ---- systems that lack something ---------------------------------------------------------------------------

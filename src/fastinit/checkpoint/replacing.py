@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -12,10 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from .journal import Journal
+from .journal import Journal, Replaced
 from .modes import carry_mode, carry_modes, umask
 from .opening import Directory, InTheWay, LeftOver, NotOurs
 from .partial import foreign
+
+#: Bytes of a name that leave room in 255 for what is put around it.
+LONGEST_NAME_ASIDE = 200
 
 
 class NotRemoved(OSError):
@@ -107,7 +111,7 @@ class FolderOnItsWay:
     def _settle(self) -> None:
         """Folders that a killed call had moved aside go back where nothing has taken their place, or are removed."""
         for moved in self.journal.replaced:
-            if self._parent.status(self._name) is None and _is_moved(self._parent, moved):
+            if self._parent.status(self._name) is None and _is_moved(self._parent, self._name, moved):
                 self._parent.rename(moved.name, self._name)
         try:
             _remove_moved(self._parent, self._name, self.journal)
@@ -128,7 +132,7 @@ class FolderOnItsWay:
         else:
             os.fchmod(partial.fd, os.fstat(partial.fd).st_mode & stat.S_ISGID | 0o777 & ~umask())
         if old is not None and replaces and overwrite:
-            aside = f".{self._name}.replaced-{secrets.token_hex(8)}"  # a name that nobody can have taken
+            aside = f"{_prefix_aside(self._name)}{secrets.token_hex(8)}"  # a name that nobody can have taken
             journal.moves_aside(aside, old.st_ino)
             parent.rename(self._name, aside)
         try:
@@ -152,7 +156,7 @@ def _remove_moved(parent: Directory, name: str, journal: Journal) -> None:
     """Remove what was moved aside for `name`, where that has its own again. NotRemoved for what stays."""
     left: list[OSError] = []
     for moved in journal.replaced:
-        if parent.status(name) is None or not _is_moved(parent, moved):
+        if parent.status(name) is None or not _is_moved(parent, name, moved):
             continue
         try:
             shutil.rmtree(moved.name, dir_fd=parent.fd)
@@ -164,10 +168,20 @@ def _remove_moved(parent: Directory, name: str, journal: Journal) -> None:
         raise left[0]
 
 
-def _is_moved(parent: Directory, moved: tuple[str, int]) -> bool:
-    """Whether the folder that was moved aside is still there."""
-    status = parent.status(moved[0])
-    return status is not None and stat.S_ISDIR(status.st_mode) and status.st_ino == moved[1]
+def _prefix_aside(name: str) -> str:
+    """How the names begin that `name` is moved aside to; never longer than the system allows."""
+    return f".{name}.replaced-" if len(os.fsencode(name)) <= LONGEST_NAME_ASIDE else ".replaced-"
+
+
+def _is_moved(parent: Directory, name: str, moved: Replaced) -> bool:
+    """Whether the folder that was moved aside for `name` is still there.
+
+    A journal may have come with files of someone else's, so it is not believed where it speaks of any other folder.
+    """
+    if not re.fullmatch(re.escape(_prefix_aside(name)) + "[0-9a-f]{16}", moved.name):
+        return False
+    status = parent.status(moved.name)
+    return status is not None and stat.S_ISDIR(status.st_mode) and status.st_ino == moved.inode
 
 
 def remove_finished(parent: Directory, name: str, identity: str, clear: Callable[[Directory], None]) -> None:
