@@ -8,6 +8,9 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
+import traceback
+from pathlib import Path
 
 import pytest
 
@@ -289,7 +292,82 @@ def test_a_replaced_file_keeps_its_mode(tmp_path, mode):
         seen.append(stat.S_IMODE((tmp_path / "m.safetensors.partial").stat().st_mode))
 
     save(out, three(1), overwrite=True, progress=look)
-    assert {*seen, stat.S_IMODE(out.stat().st_mode)} == {mode}  # private from the first byte on
+    assert set(seen) == {0o600}  # private from the first byte on
+    assert stat.S_IMODE(out.stat().st_mode) == mode
+
+
+def as_user(function):
+    """Call it in a child that is another user, where this process is root, who may do everything."""
+    if os.geteuid() != 0:
+        function()
+        return
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            function()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def stopped(out, recipes, **options):
+    """A call that was cut off in its middle."""
+
+    def stop(done, total):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        save(out, recipes, progress=stop, **options)
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o444])
+@pytest.mark.parametrize("again", [{"resume": True, "overwrite": True}, {"overwrite": True}])
+def test_the_replacement_of_a_read_only_file_goes_on(mode, again):
+    """`chmod a-w model.safetensors` is no reason why a write that was killed could not be resumed."""
+
+    def write():
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "m.safetensors"
+            save(out, three())
+            out.chmod(mode)
+            stopped(out, three(1), overwrite=True)
+            assert save(out, three(1), **again)
+            assert stat.S_IMODE(out.stat().st_mode) == mode
+            out.chmod(0o600)
+            assert verify(out, three(1))
+            assert os.listdir(folder) == ["m.safetensors"]
+
+    as_user(write)
+
+
+@pytest.mark.parametrize("again", [{"resume": True, "overwrite": True}, {"overwrite": True}])
+def test_root_goes_on_with_the_replacement_of_another_users_file(tmp_path, monkeypatch, again):
+    out = tmp_path / "m.safetensors"
+    save(out, three())
+    try:
+        os.chown(out, 65534, 65533)
+    except PermissionError:
+        pytest.skip("only root can give a file away")
+    stopped(out, three(1), overwrite=True)
+
+    def refuse(*arguments, **keywords):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch, pytest.raises(PermissionError):
+        patch.setattr(os, "replace", refuse)
+        save(out, three(1), resume=True, overwrite=True)
+    partial = (tmp_path / "m.safetensors.partial").stat()
+    assert (partial.st_uid, stat.S_IMODE(partial.st_mode)) == (0, 0o600)
+    assert save(out, three(1), **again)
+    assert (out.stat().st_uid, out.stat().st_gid) == (65534, 65533)
+    assert verify(out, three(1))
 
 
 def current_umask():
