@@ -207,6 +207,20 @@ def test_hostile_npy_files_are_refused(tmp_path, cut):
         open_checkpoint(path)
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_long_npy_header_is_refused_before_there_is_memory_for_it(tmp_path, version):
+    length = 60_000 if version == 1 else 1 << 26
+    path = tmp_path / "a.npy"
+    with open(path, "wb") as file:
+        file.write(b"\x93NUMPY" + bytes([version, 0]) + length.to_bytes(2 * version, "little"))
+        file.truncate(length + 100)
+    tracemalloc.start()
+    with pytest.raises(HeaderError, match=rf"a\.npy: no \.npy: its header has {length} bytes"):
+        open_checkpoint(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
 def test_an_npy_file_that_says_it_is_larger(tmp_path):
     np.save(tmp_path / "a.npy", np.ones(8))
     text = (tmp_path / "a.npy").read_bytes()

@@ -509,6 +509,21 @@ def test_a_file_system_that_sets_nothing_aside(tmp_path, monkeypatch, code):
     assert verify(tmp_path / "o.safetensors", recipe)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_system_with_owners_of_its_own(tmp_path, monkeypatch, name):
+    """sshfs, SMB, FAT, NFS for root: what this process makes belongs to someone else, and is its own all the same."""
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    (tmp_path / "disk").mkdir()
+    out = tmp_path / name
+    out.symlink_to(tmp_path / "disk" / name)
+    stopped(out, recipes_of(name), **NAMES[name])
+    assert save(out, recipes_of(name), resume=True, **NAMES[name])
+    stopped(out, recipes_of(name, 1), overwrite=True, **NAMES[name])
+    assert save(out, recipes_of(name, 2), overwrite=True, **NAMES[name])
+    assert verify(out, recipes_of(name, 2))
+    assert [p.name for p in (tmp_path / "disk").iterdir()] == [name]
+
+
 def test_a_directory_that_may_not_be_listed(tmp_path):
     folder = tmp_path / "drop"
     folder.mkdir()

@@ -29,6 +29,8 @@ _OURS = {code: name for name, code in CODES.items()}
 
 #: Longer index files are of no model.
 _LONGEST_INDEX = 100_000_000
+#: The longest header that NumPy takes from strangers.
+_LONGEST_NPY_HEADER = 10_000
 #: Bytes of a file that is mapped as a whole.
 MAPPED_WHOLE = 1 << 28
 #: Files that stay mapped.
@@ -157,6 +159,11 @@ def _npy(path: Path) -> Checkpoint:
         version = np.lib.format.read_magic(file)
         if version not in readers:
             raise HeaderError(f"its version, {version}, is not read")
+        here, width = file.tell(), 2 * version[0]
+        length = int.from_bytes(file.read(width), "little")
+        if length > _LONGEST_NPY_HEADER:  # NumPy would read it first
+            raise HeaderError(f"its header has {length} bytes")
+        file.seek(here)
         shape, fortran, dtype = readers[version](file)
         check_shape(shape)
         start, nbytes = file.tell(), math.prod(shape) * dtype.itemsize
