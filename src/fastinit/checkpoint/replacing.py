@@ -89,6 +89,8 @@ class FolderOnItsWay:
             return 0
         if go_on:
             if journal.identity != identity:
+                journal.look()  # another part may have begun it since
+            if journal.identity != identity:
                 raise foreign(partial.path())
             partial.make_private()
             return journal.done if type(journal.done) is int and journal.done >= 0 else 0
