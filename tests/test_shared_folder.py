@@ -448,6 +448,49 @@ def test_a_replaced_folder_that_cannot_be_removed_is_said(tmp_path, monkeypatch,
     assert {str(p) for p in tmp_path.iterdir()} == {str(tmp_path / name), left}  # it has been said, and stays
 
 
+@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_folder_that_cannot_be_renamed(tmp_path, monkeypatch, name, which):
+    """Of the two renames one fails: what was there is there, and what is to replace it stays private."""
+    save(tmp_path / name, recipes_of(name), **NAMES[name])
+    original, calls = os.replace, []
+
+    def replace(source, target, **keywords):
+        if name in (source, target):
+            calls.append(source)
+            if len(calls) == which + 1:
+                raise PermissionError(errno.EPERM, "Operation not permitted")
+        original(source, target, **keywords)
+
+    with monkeypatch.context() as patch, pytest.raises(PermissionError):
+        patch.setattr(os, "replace", replace)
+        save(tmp_path / name, recipes_of(name, 1), overwrite=True, **NAMES[name])
+    assert calls[0] == name
+    assert verify(tmp_path / name, recipes_of(name))
+    assert stat.S_IMODE((tmp_path / f"{name}.partial").stat().st_mode) == 0o700
+    assert save(tmp_path / name, recipes_of(name, 1), overwrite=True, resume=True, **NAMES[name])
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert verify(tmp_path / name, recipes_of(name, 1))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_another_users_file_that_cannot_be_kept_is_named():
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o777)
+        (folder / "hf").mkdir()
+        (folder / "hf" / "key").write_text("secret")
+        (folder / "hf" / "key").chmod(0o600)
+
+        def write():
+            with pytest.raises(PermissionError, match=str(folder / "hf" / "key")):
+                save(folder / "hf", three(), max_shard_size=1000, overwrite=True)
+
+        as_user(write)
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_killed_while_it_is_removed(tmp_path):
     """The folder that was moved aside is found by the journal, and by nothing else."""
     out, name = tmp_path / "hf", ".hf.replaced-0011223344556677"

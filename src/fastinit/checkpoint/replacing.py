@@ -124,25 +124,13 @@ class FolderOnItsWay:
         """The folder gets its name, and the mode of what had it; what was there goes, if that is wanted."""
         parent, partial, journal = self._parent, self.partial, self.journal
         old = parent.status(self._name)
-        replaces = old is not None and stat.S_ISDIR(old.st_mode)
-        if replaces and overwrite:
+        if old is not None and not stat.S_ISDIR(old.st_mode):
+            raise InTheWay(parent.path(self._name))
+        if old is not None and overwrite:
             with parent.folder(self._name) as before:
                 carry_modes(before, partial)
         partial.sync()
-        if old is not None and replaces:
-            carry_mode(old, partial.fd)
-        else:
-            os.fchmod(partial.fd, os.fstat(partial.fd).st_mode & stat.S_ISGID | 0o777 & ~umask())
-        if old is not None and replaces and overwrite:
-            aside = f"{_prefix_aside(self._name)}{secrets.token_hex(8)}"  # a name that nobody can have taken
-            journal.moves_aside(aside, old.st_ino)
-            parent.rename(self._name, aside)
-        try:
-            parent.rename(self._name + ".partial", self._name)
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise InTheWay(parent.path(self._name)) from None
-            raise
+        self._take_name(old, overwrite)
         if not parent.is_still(self._name, partial.fd):
             raise FileNotFoundError(errno.ENOENT, "replaced by another folder meanwhile", str(partial.path()))
         parent.sync()
@@ -152,6 +140,29 @@ class FolderOnItsWay:
             journal.remove()
         if self._not_removed is not None:
             raise self._not_removed
+
+    def _take_name(self, old: os.stat_result | None, overwrite: bool) -> None:
+        """Rename it, and what is there before it; where that cannot be, leave both as they were."""
+        parent, partial, aside = self._parent, self.partial, ""
+        try:
+            if old is not None and overwrite:
+                aside = f"{_prefix_aside(self._name)}{secrets.token_hex(8)}"  # a name that nobody can have taken
+                self.journal.moves_aside(aside, old.st_ino)
+                parent.rename(self._name, aside)
+            if old is not None:
+                carry_mode(old, partial.fd)
+            else:
+                os.fchmod(partial.fd, os.fstat(partial.fd).st_mode & stat.S_ISGID | 0o777 & ~umask())
+            parent.rename(self._name + ".partial", self._name)
+        except OSError as error:
+            with suppress(OSError):
+                partial.make_private()
+            with suppress(OSError):
+                if aside and parent.status(self._name) is None:
+                    parent.rename(aside, self._name)
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise InTheWay(parent.path(self._name)) from None
+            raise
 
 
 def _remove_moved(parent: Directory, name: str, journal: Journal) -> None:
