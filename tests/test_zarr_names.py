@@ -1,6 +1,8 @@
 """Names of tensors that become paths of a zarr group: kept apart, or refused before anything is written."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -135,6 +137,22 @@ def test_a_chunk_that_claims_gigabytes(tmp_path, shape):
     for read in (open_checkpoint, lambda path: verify(path, recipe)):
         with pytest.raises(HeaderError, match="chunks of 34359738368 bytes, which are not on the disk"):
             read(tmp_path / "z.zarr")
+
+
+@pytest.mark.parametrize("shape", [[4], [0]])
+def test_chunks_of_nothing(tmp_path, shape):
+    hostile(tmp_path / "z.zarr", chunk_grid={"name": "regular", "configuration": {"chunk_shape": [0]}}, shape=shape)
+    with pytest.raises(HeaderError, match=r"z\.zarr: no zarr: array 'z' has chunks of \(0,\), which hold nothing"):
+        verify(tmp_path / "z.zarr", fi.recipe("zeros", tuple(shape), seed=0, name="z"))
+
+
+def test_show_does_not_read_millions_of_chunks(tmp_path):
+    """Of elements that nobody has stored."""
+    hostile(tmp_path / "z.zarr", chunk_grid={"name": "regular", "configuration": {"chunk_shape": [1]}}, shape=[1 << 26])
+    for name, code in (("z", 2), ("z[:1000]", 0)):
+        command = [sys.executable, "-m", "fastinit", "show", str(tmp_path / "z.zarr"), name]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, "more than 100,000 chunks" in done.stderr) == (code, code == 2)
 
 
 def test_a_sparse_chunk_file_is_not_on_the_disk(tmp_path):

@@ -82,8 +82,10 @@ def _check_files(path: Path) -> None:
 
 
 def _check_chunks(name: str, array: Any, held: Any) -> None:
-    """HeaderError for chunks that the library would make room for, though there is nothing to put in."""
+    """HeaderError for chunks of nothing, and for those that take room, though there is nothing to put in."""
     shards = getattr(array, "shards", None)
+    if not all(array.chunks):
+        raise HeaderError(f"array {name!r} has chunks of {tuple(array.chunks)}, which hold nothing")
     nbytes = math.prod(shards or array.chunks) * array.dtype.itemsize
     index = 16 * math.prod(-(-outer // inner) for outer, inner in zip(shards, array.chunks)) if shards else 0
     if max(nbytes, index) > _LARGEST_CHUNK and max(nbytes, index) > _COMPRESSION * held():
