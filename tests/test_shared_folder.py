@@ -16,7 +16,7 @@ import pytest
 
 import fastinit as fi
 from crashing import contents
-from fastinit.checkpoint import save, verify, writing
+from fastinit.checkpoint import save, verify, writing, zarr_store
 from fastinit.checkpoint.opening import Directory, InTheWay, NotOurs
 from models import three
 
@@ -276,6 +276,34 @@ for call in (
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert (done.stdout.split(), done.stderr) == (["refused"] * 13, "")
+
+
+def test_a_zarr_is_not_resumed_through_a_link(tmp_path, monkeypatch):
+    """An archive can hold a partial folder and its journal, and links in it."""
+    monkeypatch.setattr(zarr_store, "STRETCH", 1)
+    monkeypatch.setattr(zarr_store, "CHUNK", 100)
+    out, victim = tmp_path / "m.zarr", tmp_path / "other.zarr"
+    save(victim, three(1, size=50))
+    calls = []
+
+    def stop(done, total):
+        calls.append(done)
+        if len(calls) == 5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        save(out, three(size=50), progress=stop)
+    last = list(three())[-1]
+    shutil.rmtree(tmp_path / "m.zarr.partial" / last)
+    (tmp_path / "m.zarr.partial" / last).symlink_to(victim / last)
+    before = snapshot(victim)
+    for options in ({"resume": True}, {"resume": True, "overwrite": True}):
+        with pytest.raises(NotOurs, match=rf"symbolic link is in the way.*m\.zarr\.partial/{last}"):
+            save(out, three(size=50), **options)
+        assert snapshot(victim) == before
+    assert save(out, three(size=50), overwrite=True)
+    assert snapshot(victim) == before
+    assert verify(out, three(size=50))
 
 
 # ---- modes -------------------------------------------------------------------------------------------------
