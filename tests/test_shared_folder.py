@@ -388,9 +388,10 @@ def test_root_goes_on_with_the_replacement_of_another_users_file(tmp_path, monke
     def refuse(*arguments, **keywords):
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    with monkeypatch.context() as patch, pytest.raises(PermissionError):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "replace", refuse)
-        save(out, three(1), resume=True, overwrite=True)
+        with pytest.raises(PermissionError):
+            save(out, three(1), resume=True, overwrite=True)
     partial = (tmp_path / "m.safetensors.partial").stat()
     assert (partial.st_uid, stat.S_IMODE(partial.st_mode)) == (0, 0o600)
     assert save(out, three(1), **again)
@@ -490,9 +491,10 @@ def test_a_folder_that_cannot_be_renamed(tmp_path, monkeypatch, name, which):
                 raise PermissionError(errno.EPERM, "Operation not permitted")
         original(source, target, **keywords)
 
-    with monkeypatch.context() as patch, pytest.raises(PermissionError):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "replace", replace)
-        save(tmp_path / name, recipes_of(name, 1), overwrite=True, **NAMES[name])
+        with pytest.raises(PermissionError):
+            save(tmp_path / name, recipes_of(name, 1), overwrite=True, **NAMES[name])
     assert calls[0] == name
     assert verify(tmp_path / name, recipes_of(name))
     assert stat.S_IMODE((tmp_path / f"{name}.partial").stat().st_mode) == 0o700
@@ -540,7 +542,9 @@ def test_killed_while_it_is_removed(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [".hf.replaced-44556677", "hf"]
 
 
-@pytest.mark.parametrize("named", ["../home", "home", ".hf.replaced-00112233/../home", ".other.replaced-0011223344556677"])
+@pytest.mark.parametrize(
+    "named", ["../home", "home", ".hf.replaced-00112233/../home", ".other.replaced-0011223344556677"]
+)
 @pytest.mark.parametrize("out_is_there", [True, False])
 def test_a_journal_that_came_with_someone_elses_files_removes_nothing(tmp_path, named, out_is_there):
     """An archive can hold one, which is the user's own once it is unpacked; numbers of folders can be guessed."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import fastinit as fi
 from crashing import contents
+from fastinit import cli
 from fastinit.checkpoint import HeaderError, save, verify, zarr_reading, zarr_store
 from fastinit.checkpoint.reading import open_checkpoint
 
@@ -153,6 +154,25 @@ def test_show_does_not_read_millions_of_chunks(tmp_path):
         command = [sys.executable, "-m", "fastinit", "show", str(tmp_path / "z.zarr"), name]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert (done.returncode, "more than 100,000 chunks" in done.stderr) == (code, code == 2)
+
+
+@pytest.mark.parametrize("codec", [None, zarr.codecs.GzipCodec(), zarr.codecs.ZstdCodec(), zarr.codecs.BloscCodec()])
+@pytest.mark.parametrize("left", [0, 100])
+def test_damaged_chunks(tmp_path, monkeypatch, capfd, codec, left):
+    """One error whatever the codec says, with the path: no fault of ours, no interruption."""
+    path, recipe = tmp_path / "z.zarr", fi.recipe("zeros", (8000,), seed=0, name="a")
+    array = zarr.open_group(path, mode="w").create_array(
+        "a", shape=(8000,), chunks=(8000,), dtype="f4", compressors=codec
+    )
+    array[:] = np.arange(8000)
+    os.truncate(path / "a" / "c" / "0", left)
+    with pytest.raises(HeaderError, match=r"z\.zarr/a: a chunk of it cannot be read: "):
+        verify(path, {"a": recipe})
+    monkeypatch.setattr(sys, "argv", ["fastinit", "show", str(path), "a"])
+    assert cli.run() == 2
+    assert "a chunk of it cannot be read" in capfd.readouterr().err
+    assert save(path, {"a": recipe}, resume=True, overwrite=True)
+    assert verify(path, {"a": recipe})
 
 
 def test_a_sparse_chunk_file_is_not_on_the_disk(tmp_path):

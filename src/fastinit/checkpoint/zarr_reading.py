@@ -49,7 +49,7 @@ def open_zarr(path: Path) -> Checkpoint:
         for name, array in arrays.items():
             held = functools.partial(_bytes_in, path if alone else path / name)
             _check_chunks(name, array, held)
-            opened = functools.partial(_same, array)
+            opened = functools.partial(_Array, array, path if alone else path / name)
             tensors[check_tensor_name(name)] = Stored(name_of(array.dtype), array.shape, opened, held)
 
     def recipes() -> dict[str, Recipe]:
@@ -96,8 +96,16 @@ def _bytes_in(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
-def _same(array: Any) -> Any:
-    return array
+class _Array:
+    """An array of the library's, but what its many codecs say of damaged chunks is a HeaderError."""
+
+    def __init__(self, array: Any, path: Path) -> None:
+        self._array, self._path = array, path
+        self.chunks, self.shards = array.chunks, getattr(array, "shards", None)
+
+    def __getitem__(self, at: Any) -> Any:
+        with reading(self._path, "a chunk of it cannot be read"):
+            return self._array[at]
 
 
 def _arrays_of(group: Any) -> Any:
