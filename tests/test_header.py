@@ -207,6 +207,37 @@ def test_hostile_npy_files_are_refused(tmp_path, cut):
         open_checkpoint(path)
 
 
+def test_tensors_that_an_index_leaves_out_take_no_memory(tmp_path):
+    """A folder can hold one long header under many names."""
+    table = {f"t{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for i in range(3000)}
+    (tmp_path / "m0").write_bytes(raw(table, b""))
+    for i in range(1, 20):
+        (tmp_path / f"m{i}").symlink_to("m0")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {f"t{i}": f"m{i}" for i in range(20)}}))
+    tracemalloc.start()
+    found = open_checkpoint(index)
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+    assert len(found.tensors) == 20
+    assert found.notes[0].count("'") == 6
+    assert "and 59977 others" in found.notes[0]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_long_npy_header_is_refused_before_there_is_memory_for_it(tmp_path, version):
+    length = 60_000 if version == 1 else 1 << 26
+    path = tmp_path / "a.npy"
+    with open(path, "wb") as file:
+        file.write(b"\x93NUMPY" + bytes([version, 0]) + length.to_bytes(2 * version, "little"))
+        file.truncate(length + 100)
+    tracemalloc.start()
+    with pytest.raises(HeaderError, match=rf"a\.npy: no \.npy: its header has {length} bytes"):
+        open_checkpoint(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
 def test_an_npy_file_that_says_it_is_larger(tmp_path):
     np.save(tmp_path / "a.npy", np.ones(8))
     text = (tmp_path / "a.npy").read_bytes()

@@ -126,6 +126,25 @@ def test_a_home_that_is_none_is_a_file_that_is_not_there(tmp_path):
         load_manifest(tmp_path / "m.toml")
 
 
+@pytest.mark.parametrize("part", ["a", '"b c"', "''", "a-1 "])
+@pytest.mark.parametrize("key", ["{}b = 1", "[{}b]", "x = {{{}b = 1}}"])
+def test_keys_of_very_many_parts(tmp_path, part, key):
+    """A manifest of 40 kB took 1.5 GB."""
+    path = tmp_path / "m.toml"
+    path.write_text(TEXT + key.format(f"{part}." * 20_000) + "\n", "utf-8")
+    tracemalloc.start()
+    with pytest.raises(ManifestError, match=r"m\.toml: nested too deeply"):
+        load_manifest(path)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+
+
+def test_dots_that_are_no_keys(tmp_path):
+    path = tmp_path / "m.toml"
+    path.write_text(TEXT.replace("é", "a." * 50) + "#" + "." * 1000 + " e.g. here" * 1000 + "\n")
+    assert load_manifest(path).keys() == {"a." * 50}
+
+
 def test_the_home_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "x.safetensors").write_bytes(raw(FP8, bytes(12)))

@@ -18,6 +18,7 @@ from crashing import contents
 from crashing import model as crash_model
 from fastinit.checkpoint import save, verify, writing
 from fastinit.checkpoint.opening import Directory
+from fastinit.checkpoint.replacing import FolderOnItsWay
 from models import three
 
 # ---- in the way --------------------------------------------------------------------------------------------
@@ -214,6 +215,21 @@ def test_a_part_that_comes_when_the_folder_is_being_finished(tmp_path, monkeypat
     monkeypatch.setattr(module, call, finish)
     assert save(out, three(), part=(0, 3), resume=True, **options)
     assert calls
+    assert [p.name for p in tmp_path.iterdir()] == ["hf"]
+
+
+def test_a_part_that_writes_while_another_begins(tmp_path, monkeypatch):
+    """The second has looked at the journal before the first made it, and at the folder after the first wrote to it."""
+    out, options, original = tmp_path / "hf", {"max_shard_size": 1000}, FolderOnItsWay.begin
+
+    def begin(*arguments):
+        monkeypatch.setattr(FolderOnItsWay, "begin", original)
+        assert not save(out, three(), part=(0, 2), **options)
+        return original(*arguments)
+
+    monkeypatch.setattr(FolderOnItsWay, "begin", begin)
+    assert save(out, three(), part=(1, 2), **options)
+    assert verify(out, three())
     assert [p.name for p in tmp_path.iterdir()] == ["hf"]
 
 

@@ -1,6 +1,8 @@
 """Names of tensors that become paths of a zarr group: kept apart, or refused before anything is written."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 import fastinit as fi
 from crashing import contents
+from fastinit import cli
 from fastinit.checkpoint import HeaderError, save, verify, zarr_reading, zarr_store
 from fastinit.checkpoint.reading import open_checkpoint
 
@@ -135,6 +138,41 @@ def test_a_chunk_that_claims_gigabytes(tmp_path, shape):
     for read in (open_checkpoint, lambda path: verify(path, recipe)):
         with pytest.raises(HeaderError, match="chunks of 34359738368 bytes, which are not on the disk"):
             read(tmp_path / "z.zarr")
+
+
+@pytest.mark.parametrize("shape", [[4], [0]])
+def test_chunks_of_nothing(tmp_path, shape):
+    hostile(tmp_path / "z.zarr", chunk_grid={"name": "regular", "configuration": {"chunk_shape": [0]}}, shape=shape)
+    with pytest.raises(HeaderError, match=r"z\.zarr: no zarr: array 'z' has chunks of \(0,\), which hold nothing"):
+        verify(tmp_path / "z.zarr", fi.recipe("zeros", tuple(shape), seed=0, name="z"))
+
+
+def test_show_does_not_read_millions_of_chunks(tmp_path):
+    """Of elements that nobody has stored."""
+    hostile(tmp_path / "z.zarr", chunk_grid={"name": "regular", "configuration": {"chunk_shape": [1]}}, shape=[1 << 26])
+    for name, code in (("z", 2), ("z[:1000]", 0)):
+        command = [sys.executable, "-m", "fastinit", "show", str(tmp_path / "z.zarr"), name]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, "more than 100,000 chunks" in done.stderr) == (code, code == 2)
+
+
+@pytest.mark.parametrize("codec", [None, zarr.codecs.GzipCodec(), zarr.codecs.ZstdCodec(), zarr.codecs.BloscCodec()])
+@pytest.mark.parametrize("left", [0, 100])
+def test_damaged_chunks(tmp_path, monkeypatch, capfd, codec, left):
+    """One error whatever the codec says, with the path: no fault of ours, no interruption."""
+    path, recipe = tmp_path / "z.zarr", fi.recipe("zeros", (8000,), seed=0, name="a")
+    array = zarr.open_group(path, mode="w").create_array(
+        "a", shape=(8000,), chunks=(8000,), dtype="f4", compressors=codec
+    )
+    array[:] = np.arange(8000)
+    os.truncate(path / "a" / "c" / "0", left)
+    with pytest.raises(HeaderError, match=r"z\.zarr/a: a chunk of it cannot be read: "):
+        verify(path, {"a": recipe})
+    monkeypatch.setattr(sys, "argv", ["fastinit", "show", str(path), "a"])
+    assert cli.run() == 2
+    assert "a chunk of it cannot be read" in capfd.readouterr().err
+    assert save(path, {"a": recipe}, resume=True, overwrite=True)
+    assert verify(path, {"a": recipe})
 
 
 def test_a_sparse_chunk_file_is_not_on_the_disk(tmp_path):

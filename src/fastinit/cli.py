@@ -43,6 +43,8 @@ DONE, MISMATCH, BAD_INPUT, DISK, FAULT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 #: Bytes of a slice that `show` takes into memory at most, and elements that it lists in JSON.
 LARGEST_SLICE, LONGEST_LIST = 1 << 30, 100_000
+#: Chunks of a zarr array that it reads at once: each costs some KiB, whatever is in it.
+MOST_CHUNKS = 100_000
 #: Bins of its histogram.
 BINS = 20
 
@@ -297,7 +299,10 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
     if isinstance(tensor, Recipe):
         array, dtype = tensor.part(index)[...], tensor.to_dict()["dtype"]
     else:
-        array, dtype = np.asarray(tensor.open()[index]), tensor.dtype
+        stored, dtype = tensor.open(), tensor.dtype
+        if math.prod(shape) > MOST_CHUNKS * math.prod(getattr(stored, "chunks", shape)):
+            raise ValueError(f"{name} is in more than {MOST_CHUNKS:,} chunks: give a smaller slice")
+        array = np.asarray(stored[index])
     if array.dtype.kind == "c":
         raise ValueError("complex numbers cannot be shown")
     with np.errstate(invalid="ignore"):  # signalling NaNs

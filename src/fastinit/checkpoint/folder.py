@@ -155,7 +155,8 @@ def _keep(old: Directory, new: Directory, name: str) -> None:
         os.symlink(os.readlink(name, dir_fd=old.fd), name, dir_fd=new.fd)
         return
     try:
-        os.link(name, name, src_dir_fd=old.fd, dst_dir_fd=new.fd, follow_symlinks=False)
+        with naming(old.path(name)):
+            os.link(name, name, src_dir_fd=old.fd, dst_dir_fd=new.fd, follow_symlinks=False)
     except OSError:  # a file system without hard links, or another user's file
         if not stat.S_ISREG(status.st_mode):
             raise
@@ -163,7 +164,8 @@ def _keep(old: Directory, new: Directory, name: str) -> None:
 
 
 def _copy(old: Directory, new: Directory, name: str, status: os.stat_result) -> None:
-    source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=old.fd)
+    with naming(old.path(name)):
+        source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=old.fd)
     with os.fdopen(source, "rb") as before, os.fdopen(new.create(name, 0o600), "wb") as after:
         shutil.copyfileobj(before, after)
         after.flush()

@@ -53,13 +53,19 @@ class Journal:
 
     def __init__(self, directory: Directory, name: str) -> None:
         self._directory, self._name = directory, name
+        self._fd: int | None = None
+        self.look()
+
+    def look(self) -> None:
+        """Read it, as it is now."""
+        self.close()
         self.identity: str | None = None
         self.inode: int | None = None
         self.done: Any = 0
         self.replaced: list[Replaced] = []
         self._end = 0
         self._foreign = False
-        self._fd = directory.open_own(name)
+        self._fd = self._directory.open_own(self._name)
         if self._fd is not None:
             try:
                 self._read(self._fd)

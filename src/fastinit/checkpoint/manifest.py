@@ -38,6 +38,8 @@ MOST_TENSORS = 1_000_000
 LONGEST_NAMES = 100_000_000
 #: Bytes of a manifest.
 LONGEST = 100_000_000
+#: A key of a hundred parts: TOML's reader takes time and memory by their square. The `+` more are for no way back.
+_DEEP_KEY = re.compile(r"""(?<![\w.-])(?>(?>[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""", re.ASCII)
 #: Dtypes of tensors whose values may become any of ours; all others hold integers, or what is no number.
 _FLOATS = re.compile(r"F\d.*|BF16|[<>]f\d+")
 
@@ -113,9 +115,12 @@ def _text(path: Path) -> str:
     if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in text[:4]:
         raise ManifestError([f"{path}: it is UTF-16 or UTF-32, and TOML is UTF-8: save it as that"])
     try:
-        return text.removeprefix(codecs.BOM_UTF8).decode()
+        decoded = text.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         raise ManifestError([f"{path}: not UTF-8: {error.reason} at byte {error.start}"]) from None
+    if _DEEP_KEY.search(decoded):
+        raise RecursionError
+    return decoded
 
 
 class _Manifest:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -55,6 +56,7 @@ class Directory:
     def __init__(self, fd: int, path: Path) -> None:
         self.fd = fd
         self._path = path
+        self._owner: int | None = None
 
     @classmethod
     def open(cls, path: Path) -> Directory:
@@ -127,10 +129,30 @@ class Directory:
             raise IsADirectoryError(errno.EISDIR, "a folder is in the way", str(path))
         if not stat.S_ISREG(status.st_mode):
             raise NotOurs(path, kind_of(status))
-        if status.st_uid != os.geteuid():
+        if not self.is_own(status):
             raise NotOurs(path, f"a file of user {status.st_uid}")
         if status.st_nlink > links:
             raise NotOurs(path, "a file that has another name too")
+
+    def is_own(self, status: os.stat_result) -> bool:
+        """Whether something in it belongs to whom files belong that this process makes there.
+
+        That is this user, but where the file system has owners of its own: over a network, in a container, on a stick.
+        """
+        return status.st_uid == os.geteuid() or status.st_uid == self._owner_of_new_files()
+
+    def _owner_of_new_files(self) -> int | None:
+        """By making a file; None where that cannot be done."""
+        if self._owner is None:
+            name = f".{secrets.token_hex(16)}.new"
+            with suppress(OSError):
+                fd = self.create(name, 0o600)
+                try:
+                    self._owner = os.fstat(fd).st_uid
+                finally:
+                    os.close(fd)
+                    self.unlink(name)
+        return self._owner
 
     def make_folder(self, name: str) -> None:
         """A new folder, for this user alone."""
@@ -151,7 +173,7 @@ class Directory:
             return None
         try:
             status = os.fstat(fd)
-            if status.st_uid != os.geteuid():
+            if not self.is_own(status):
                 raise NotOurs(path, f"a folder of user {status.st_uid}")
         except BaseException:
             os.close(fd)
@@ -231,8 +253,9 @@ def resolved(path: Path) -> Path:
             return path
         if not stat.S_ISLNK(status.st_mode):
             return path
-        if status.st_uid not in (os.geteuid(), 0):
-            raise PermissionError(errno.EACCES, f"a link of user {status.st_uid}, and is not followed", str(path))
+        with Directory.open(path.parent) as parent:
+            if status.st_uid != 0 and not parent.is_own(status):
+                raise PermissionError(errno.EACCES, f"a link of user {status.st_uid}, and is not followed", str(path))
         path = path.parent / os.readlink(path)
         if path.name in ("", "..", "."):
             path = Path(os.path.realpath(path))

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Partial:
         try:
             self.done = self._found(identity, resume, overwrite)
             check_space(self.fd, self.path, size - allocated(os.fstat(self.fd), size))
-            self._carry_mode()
+            self._make_private()
         except BaseException:
             self.close()
             raise
@@ -85,8 +86,7 @@ class Partial:
         fd = self._directory.open_own(self._partial)
         if fd is None:
             Journal(self._directory, self._name + ".journal").check_and_close()
-            mode = stat.S_IMODE(out.st_mode) if out is not None and stat.S_ISREG(out.st_mode) else 0o666
-            fd = self._directory.create(self._partial, mode & 0o666)
+            fd = self._directory.create(self._partial, 0o666 if out is None else 0o600)
         return fd
 
     def _found(self, identity: str, resume: bool, overwrite: bool) -> int:
@@ -107,8 +107,18 @@ class Partial:
         self._journal.begin(identity, self.fd)
         return 0
 
+    def _make_private(self) -> None:
+        """What is to replace a file gets that file's mode and owner in the end, and until then is this user's alone.
+
+        So this user can go on with it, even where the file is another user's, or may not be written to.
+        """
+        if self._overwrite and self._directory.status(self._name) is not None:
+            with suppress(OSError):  # only root has given it away
+                os.fchown(self.fd, os.geteuid(), -1)
+            os.fchmod(self.fd, 0o600)
+
     def _carry_mode(self) -> None:
-        """What is replaced keeps its mode; a private file is private from its first byte on."""
+        """What is replaced keeps its mode."""
         out = self._directory.status(self._name)
         if self._overwrite and out is not None and stat.S_ISREG(out.st_mode):
             carry_mode(out, self.fd)
@@ -138,11 +148,24 @@ class Partial:
 
     def commit(self) -> None:
         """Sync everything and give the file its name; nothing that is there by now is replaced without `overwrite`."""
-        self._carry_mode()
         with naming(self.path):
             os.ftruncate(self.fd, self._size)  # nothing behind the end
             os.fsync(self.fd)
         self._check_same()
+        self._carry_mode()  # right before the rename: in between, it cannot be gone on with
+        try:
+            self._rename()
+        except OSError:  # in a folder with the sticky bit, say
+            self._make_private()
+            raise
+        if not self._directory.is_still(self._name, self.fd):
+            raise FileNotFoundError(
+                errno.ENOENT, "replaced by another file meanwhile", str(self._directory.path(self._name))
+            )
+        self._directory.sync()
+        self._journal.remove()
+
+    def _rename(self) -> None:
         if self._overwrite:
             out = self._directory.status(self._name)
             if out is not None and not stat.S_ISREG(out.st_mode):
@@ -150,12 +173,6 @@ class Partial:
             self._directory.rename(self._partial, self._name)
         else:
             self._directory.rename_new(self._partial, self._name)
-        if not self._directory.is_still(self._name, self.fd):
-            raise FileNotFoundError(
-                errno.ENOENT, "replaced by another file meanwhile", str(self._directory.path(self._name))
-            )
-        self._directory.sync()
-        self._journal.remove()
 
     def _check_same(self) -> None:
         """FileNotFoundError where someone has removed or renamed the file that is open here."""

@@ -29,6 +29,8 @@ _OURS = {code: name for name, code in CODES.items()}
 
 #: Longer index files are of no model.
 _LONGEST_INDEX = 100_000_000
+#: The longest header that NumPy takes from strangers.
+_LONGEST_NPY_HEADER = 10_000
 #: Bytes of a file that is mapped as a whole.
 MAPPED_WHOLE = 1 << 28
 #: Files that stay mapped.
@@ -129,24 +131,26 @@ def _index(path: Path) -> Checkpoint:
         if Path(place).name != place or place in ("", ".", "..") or "\\" in place or "\0" in place:
             raise HeaderError(f"{path}: {place!r} is not a file of its folder")
     tensors: dict[str, Stored] = {}
-    members: list[Checkpoint] = []
-    others: list[str] = []
+    own_recipes: list[Callable[[], dict[str, Recipe]]] = []
+    others, count = [], 0  # the first few, and how many: files can hold any number of them
     files = sorted(set(places.values()))
     for place in files:
         held = _safetensors(path.parent / place, keep=len(files) <= MOST_MAPPED)
-        members.append(held)
+        own_recipes.append(held.recipes)
         for name, stored in held.tensors.items():
             if places.get(name) == place:
                 tensors[name] = stored
             else:  # published models have such; what loads them goes by the index
-                others.append(f"{name!r} of {place}")
+                count += 1
+                if count <= 3:
+                    others.append(f"{name!r} of {place}")
     for name in places.keys() - tensors.keys():
         raise HeaderError(f"{path}: tensor {name!r} is not in {places[name]}")
-    more = f" and {len(others) - 3} others" if len(others) > 3 else ""
-    notes = (f"{path}: it leaves out {', '.join(others[:3])}{more}, which are not looked at",) if others else ()
+    more = f" and {count - 3} others" if count > 3 else ""
+    notes = (f"{path}: it leaves out {', '.join(others)}{more}, which are not looked at",) if others else ()
 
     def recipes() -> dict[str, Recipe]:
-        return {name: recipe for held in members for name, recipe in held.recipes().items()}
+        return {name: recipe for read in own_recipes for name, recipe in read().items()}
 
     return Checkpoint({name: tensors[name] for name in places}, recipes, notes)
 
@@ -157,6 +161,11 @@ def _npy(path: Path) -> Checkpoint:
         version = np.lib.format.read_magic(file)
         if version not in readers:
             raise HeaderError(f"its version, {version}, is not read")
+        here, width = file.tell(), 2 * version[0]
+        length = int.from_bytes(file.read(width), "little")
+        if length > _LONGEST_NPY_HEADER:  # NumPy would read it first
+            raise HeaderError(f"its header has {length} bytes")
+        file.seek(here)
         shape, fortran, dtype = readers[version](file)
         check_shape(shape)
         start, nbytes = file.tell(), math.prod(shape) * dtype.itemsize

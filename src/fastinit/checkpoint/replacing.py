@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -12,10 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from .journal import Journal
+from .journal import Journal, Replaced
 from .modes import carry_mode, carry_modes, umask
 from .opening import Directory, InTheWay, LeftOver, NotOurs
 from .partial import foreign
+
+#: Bytes of a name that leave room in 255 for what is put around it.
+LONGEST_NAME_ASIDE = 200
 
 
 class NotRemoved(OSError):
@@ -85,6 +89,8 @@ class FolderOnItsWay:
             return 0
         if go_on:
             if journal.identity != identity:
+                journal.look()  # another part may have begun it since
+            if journal.identity != identity:
                 raise foreign(partial.path())
             partial.make_private()
             return journal.done if type(journal.done) is int and journal.done >= 0 else 0
@@ -107,7 +113,7 @@ class FolderOnItsWay:
     def _settle(self) -> None:
         """Folders that a killed call had moved aside go back where nothing has taken their place, or are removed."""
         for moved in self.journal.replaced:
-            if self._parent.status(self._name) is None and _is_moved(self._parent, moved):
+            if self._parent.status(self._name) is None and _is_moved(self._parent, self._name, moved):
                 self._parent.rename(moved.name, self._name)
         try:
             _remove_moved(self._parent, self._name, self.journal)
@@ -118,25 +124,13 @@ class FolderOnItsWay:
         """The folder gets its name, and the mode of what had it; what was there goes, if that is wanted."""
         parent, partial, journal = self._parent, self.partial, self.journal
         old = parent.status(self._name)
-        replaces = old is not None and stat.S_ISDIR(old.st_mode)
-        if replaces and overwrite:
+        if old is not None and not stat.S_ISDIR(old.st_mode):
+            raise InTheWay(parent.path(self._name))
+        if old is not None and overwrite:
             with parent.folder(self._name) as before:
                 carry_modes(before, partial)
         partial.sync()
-        if old is not None and replaces:
-            carry_mode(old, partial.fd)
-        else:
-            os.fchmod(partial.fd, os.fstat(partial.fd).st_mode & stat.S_ISGID | 0o777 & ~umask())
-        if old is not None and replaces and overwrite:
-            aside = f".{self._name}.replaced-{secrets.token_hex(8)}"  # a name that nobody can have taken
-            journal.moves_aside(aside, old.st_ino)
-            parent.rename(self._name, aside)
-        try:
-            parent.rename(self._name + ".partial", self._name)
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise InTheWay(parent.path(self._name)) from None
-            raise
+        self._take_name(old, overwrite)
         if not parent.is_still(self._name, partial.fd):
             raise FileNotFoundError(errno.ENOENT, "replaced by another folder meanwhile", str(partial.path()))
         parent.sync()
@@ -147,12 +141,35 @@ class FolderOnItsWay:
         if self._not_removed is not None:
             raise self._not_removed
 
+    def _take_name(self, old: os.stat_result | None, overwrite: bool) -> None:
+        """Rename it, and what is there before it; where that cannot be, leave both as they were."""
+        parent, partial, aside = self._parent, self.partial, ""
+        try:
+            if old is not None and overwrite:
+                aside = f"{_prefix_aside(self._name)}{secrets.token_hex(8)}"  # a name that nobody can have taken
+                self.journal.moves_aside(aside, old.st_ino)
+                parent.rename(self._name, aside)
+            if old is not None:
+                carry_mode(old, partial.fd)
+            else:
+                os.fchmod(partial.fd, os.fstat(partial.fd).st_mode & stat.S_ISGID | 0o777 & ~umask())
+            parent.rename(self._name + ".partial", self._name)
+        except OSError as error:
+            with suppress(OSError):
+                partial.make_private()
+            with suppress(OSError):
+                if aside and parent.status(self._name) is None:
+                    parent.rename(aside, self._name)
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise InTheWay(parent.path(self._name)) from None
+            raise
+
 
 def _remove_moved(parent: Directory, name: str, journal: Journal) -> None:
     """Remove what was moved aside for `name`, where that has its own again. NotRemoved for what stays."""
     left: list[OSError] = []
     for moved in journal.replaced:
-        if parent.status(name) is None or not _is_moved(parent, moved):
+        if parent.status(name) is None or not _is_moved(parent, name, moved):
             continue
         try:
             shutil.rmtree(moved.name, dir_fd=parent.fd)
@@ -164,10 +181,20 @@ def _remove_moved(parent: Directory, name: str, journal: Journal) -> None:
         raise left[0]
 
 
-def _is_moved(parent: Directory, moved: tuple[str, int]) -> bool:
-    """Whether the folder that was moved aside is still there."""
-    status = parent.status(moved[0])
-    return status is not None and stat.S_ISDIR(status.st_mode) and status.st_ino == moved[1]
+def _prefix_aside(name: str) -> str:
+    """How the names begin that `name` is moved aside to; never longer than the system allows."""
+    return f".{name}.replaced-" if len(os.fsencode(name)) <= LONGEST_NAME_ASIDE else ".replaced-"
+
+
+def _is_moved(parent: Directory, name: str, moved: Replaced) -> bool:
+    """Whether the folder that was moved aside for `name` is still there.
+
+    A journal may have come with files of someone else's, so it is not believed where it speaks of any other folder.
+    """
+    if not re.fullmatch(re.escape(_prefix_aside(name)) + "[0-9a-f]{16}", moved.name):
+        return False
+    status = parent.status(moved.name)
+    return status is not None and stat.S_ISDIR(status.st_mode) and status.st_ino == moved.inode
 
 
 def remove_finished(parent: Directory, name: str, identity: str, clear: Callable[[Directory], None]) -> None:

@@ -83,10 +83,14 @@ def collecting_nothing() -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Whatever a library makes of a file that is not as it should be, is a HeaderError; but not what the disk says."""
+    """Whatever a library makes of a file that is not as it should be, is a HeaderError; not what the system says."""
     try:
         yield
+    except MemoryError:
+        raise
     except Exception as error:
+        if "can't start new thread" in str(error):
+            raise
         if isinstance(error, HeaderError) and str(error).startswith(str(path)):
             raise
         if isinstance(error, OSError) and error.errno is not None:

@@ -49,7 +49,7 @@ def open_zarr(path: Path) -> Checkpoint:
         for name, array in arrays.items():
             held = functools.partial(_bytes_in, path if alone else path / name)
             _check_chunks(name, array, held)
-            opened = functools.partial(_same, array)
+            opened = functools.partial(_Array, array, path if alone else path / name)
             tensors[check_tensor_name(name)] = Stored(name_of(array.dtype), array.shape, opened, held)
 
     def recipes() -> dict[str, Recipe]:
@@ -82,8 +82,10 @@ def _check_files(path: Path) -> None:
 
 
 def _check_chunks(name: str, array: Any, held: Any) -> None:
-    """HeaderError for chunks that the library would make room for, though there is nothing to put in."""
+    """HeaderError for chunks of nothing, and for those that take room, though there is nothing to put in."""
     shards = getattr(array, "shards", None)
+    if not all(array.chunks):
+        raise HeaderError(f"array {name!r} has chunks of {tuple(array.chunks)}, which hold nothing")
     nbytes = math.prod(shards or array.chunks) * array.dtype.itemsize
     index = 16 * math.prod(-(-outer // inner) for outer, inner in zip(shards, array.chunks)) if shards else 0
     if max(nbytes, index) > _LARGEST_CHUNK and max(nbytes, index) > _COMPRESSION * held():
@@ -94,8 +96,16 @@ def _bytes_in(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
-def _same(array: Any) -> Any:
-    return array
+class _Array:
+    """An array of the library's, but what its many codecs say of damaged chunks is a HeaderError."""
+
+    def __init__(self, array: Any, path: Path) -> None:
+        self._array, self._path = array, path
+        self.chunks, self.shards = array.chunks, getattr(array, "shards", None)
+
+    def __getitem__(self, at: Any) -> Any:
+        with reading(self._path, "a chunk of it cannot be read"):
+            return self._array[at]
 
 
 def _arrays_of(group: Any) -> Any:

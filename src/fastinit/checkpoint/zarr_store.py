@@ -19,7 +19,7 @@ from ..progress import advancing
 from ..recipe import Recipe
 from .comparing import holds
 from .header import RECIPES, compact
-from .opening import Directory, InTheWay, naming
+from .opening import Directory, InTheWay, NotOurs, naming
 from .partial import check_space, foreign
 from .replacing import FolderOnItsWay, remove_finished
 from .writing import STRETCH, Options, open_parent
@@ -157,8 +157,11 @@ def _begun(coming: FolderOnItsWay, arrays: Mapping[str, Recipe], identity: str, 
     partial = coming.partial
     done = coming.begin(identity, options.resume, options.overwrite, _clear)
     if done:
-        for path in [path for path in _root(partial).rglob("*.partial") if path.is_file()]:
-            path.unlink()  # zarr's own, of chunks that were being written
+        for path in list(_root(partial).rglob("*")):
+            if path.is_symlink():  # the library would follow it
+                raise NotOurs(partial.path(str(path.relative_to(_root(partial)))), "a symbolic link")
+            if path.suffix == ".partial" and path.is_file():
+                path.unlink()  # zarr's own, of chunks that were being written
         return done
     if partial.names():
         if not coming.journal.is_of(partial.fd):
