@@ -77,7 +77,14 @@ def test_no_cgroup(tmp_path):
 
 def python(code, **environment):
     """What a fresh interpreter prints; of the variables that matter here it has those given alone."""
-    names = ("FASTINIT_NUM_THREADS", "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY")
+    names = (
+        "FASTINIT_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "OMP_THREAD_LIMIT",
+        "OMP_PROC_BIND",
+        "OMP_PLACES",
+        "GOMP_CPU_AFFINITY",
+    )
     kept = {name: value for name, value in os.environ.items() if name not in names}
     command = [sys.executable, "-c", textwrap.dedent(code)]
     run = subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=120, check=False)
@@ -141,6 +148,11 @@ def test_openmps_limit_at_run_time():
         print(fi.get_num_threads() == before)
         """
     assert python(code) == ["1", "0", "2", "1", "True"]
+
+
+@needs_openmp
+def test_openmps_limit_for_the_whole_process():
+    assert python("import fastinit as fi; print(fi.get_num_threads())", OMP_THREAD_LIMIT="1") == ["1"]
 
 
 @needs_openmp

@@ -39,6 +39,7 @@ void GOMP_parallel(void (*work)(void *), void *data, unsigned threads, unsigned 
 int omp_get_thread_num(void) { return thread_num; }
 int omp_get_max_threads(void) { return 4; }
 int omp_get_num_procs(void) { return 4; }
+int omp_get_thread_limit(void) { return 4; }
 int omp_get_proc_bind(void) { return 0; }
 int omp_get_active_level(void) { return 0; }
 int omp_get_max_active_levels(void) { return 1; }

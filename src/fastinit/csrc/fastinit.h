@@ -191,7 +191,7 @@ void fi_parallel_init(void);
 int fi_openmp_version(void);
 
 /* How many threads OpenMP would use here and now: CPUs that this process may use, at most the calling thread's limit
- * (OMP_NUM_THREADS, omp_set_num_threads). 0 without OpenMP. */
+ * (OMP_NUM_THREADS, OMP_THREAD_LIMIT, omp_set_num_threads). 0 without OpenMP. */
 int fi_openmp_threads(void);
 
 static inline size_t fi_item_size(fi_dtype dtype) { return dtype == FI_FLOAT64 ? 8 : dtype == FI_FLOAT32 ? 4 : 2; }

@@ -162,8 +162,9 @@ static int no_limit; /* what omp_get_max_threads() returns where nobody has set 
 
 int fi_openmp_threads(void) {
 #ifdef _OPENMP
-    const int cpus = processors(), limit = omp_get_max_threads();
-    return limit < cpus && limit != no_limit ? limit : cpus;
+    const int cpus = processors(), limit = omp_get_max_threads(), most = omp_get_thread_limit();
+    const int count = limit < cpus && limit != no_limit ? limit : cpus;
+    return count < most ? count : most;
 #else
     return 0;
 #endif
