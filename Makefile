@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 CORE = $(wildcard src/fastinit/csrc/*.[ch])
+ALL_C = $(CORE) $(wildcard tests/*.c tests/*/*.c tools/*.c benchmarks/*.c)
 SOURCES = pyproject.toml setup.py src/fastinit/_kernels.pyx src/fastinit/_kernels.pxd src/fastinit/kernels.pxd $(CORE)
 
 # the frameworks have an environment of their own: make test stays light
 FRAMEWORKS = .venv-frameworks
 
-.PHONY: help test test-frameworks demo lint format bench bench-frameworks portability package pictures clean
+.PHONY: help test test-frameworks demo lint format bench bench-frameworks portability package sanitize fuzz pictures clean
 help:
 	@echo "make test         build into .venv and run the tests"
 	@echo "make test-frameworks  install torch, JAX, Keras, Dask and what goes with them, and run the adapters' tests"
@@ -18,10 +19,12 @@ help:
 	@echo "make portability  the golden hashes from the C core, by every compiler and emulator at hand"
 	@echo "make package      source package, wheel, other builders' compilers and flags, a machine without a compiler"
 	@echo "make pictures     draw the pictures of docs/why.md"
+	@echo "make sanitize     the tests under the sanitizers for addresses, undefined behaviour, leaks and threads"
+	@echo "make fuzz         the property tests with fresh examples for ten minutes; SECONDS=60 for one"
 	@echo "make lint         ruff, mypy, clang-format"
 	@echo "make format       let them rewrite"
 	@echo "make clean        remove what these have made"
-	@echo "QUICK=1 ends the benchmarks early, and draws small pictures that replace none"
+	@echo "QUICK=1 ends the benchmarks early; sanitize does a quarter then, fuzz a minute, pictures replace none"
 
 $(BIN)/python $(FRAMEWORKS)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
@@ -57,12 +60,12 @@ lint: $(VENV)/built $(VENV)/group-test $(VENV)/group-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(CORE) tests/portability/harness.c tools/sweep.c benchmarks/words.c
+	$(BIN)/clang-format --dry-run --Werror $(ALL_C)
 
 format: $(VENV)/group-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(CORE) tests/portability/harness.c tools/sweep.c benchmarks/words.c
+	$(BIN)/clang-format -i $(ALL_C)
 
 # torch by its exact version: any other brings gigabytes of CUDA
 $(VENV)/torch: $(BIN)/python
@@ -90,6 +93,13 @@ pictures: $(VENV)/built $(VENV)/group-test
 
 portability:
 	tests/portability/run
+
+sanitize: $(VENV)/built $(VENV)/group-test
+	tests/sanitizers/run
+
+SECONDS ?= $(if $(QUICK),60,600)
+fuzz: $(VENV)/built $(VENV)/group-test
+	$(BIN)/python tests/fuzzing.py $(SECONDS)
 
 package:
 	PYTHON="$(PYTHON)" tests/packaging/run

@@ -129,7 +129,8 @@ class BuildExt(build_ext):
             try:
                 objects = self.compiler.compile([path], output_dir=folder, extra_postargs=flags)
                 if to_link is not None:
-                    self.compiler.link_executable(objects, os.path.join(folder, "probe"), extra_postargs=to_link)
+                    # as the extension will be linked: an executable would be without LDFLAGS
+                    self.compiler.link_shared_object(objects, os.path.join(folder, "probe.so"), extra_postargs=to_link)
             except Exception:  # each compiler class has its own
                 return False
         return True

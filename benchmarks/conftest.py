@@ -31,6 +31,8 @@ FLOORS = {
     ("orthogonal 4096, flops", "our product"): (None, 0.8),
     **{("write 4 GiB to " + place, "constants, same way"): (0.7, None) for place in ("memory", "disk")},
     **{("write 4 GiB to " + place, "numpy, save_file"): (8, None) for place in ("memory", "disk")},
+    ("verify 50,000 tensors", "load_file, compare"): (0.3, None),
+    ("write 2,000 shards", "save_file, synced"): (1, None),
     ("16 elements", "numpy"): (0.1, None),
     ("16 elements, recipe at hand", "numpy"): (0.1, None),
 }

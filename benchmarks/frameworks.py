@@ -132,6 +132,37 @@ def meta():
     compare(f"a meta model of 16 Linear({SQUARE}, {SQUARE})", contestants)
 
 
+def sparse():
+    for shape in ((1024, 1024), (100, 20_000), (4096, 4096)):
+        weight = torch.empty(shape)
+        contestants = {
+            "sparse_": lambda weight=weight: ft.sparse_(weight, 0.9, seed=0),
+            "torch.nn.init.sparse_": lambda weight=weight: torch.nn.init.sparse_(weight, 0.9),
+        }
+        compare(f"sparse_ of {shape}, 0.9 of it zeros", contestants, rounds=size(20, 1))
+
+
+def export():
+    recipe = fi.recipe("normal", (2000, 64), seed=0)
+    contestants = {
+        "numpy.asarray(recipe)": lambda: np.asarray(recipe),
+        "torch.as_tensor(recipe)": lambda: torch.as_tensor(recipe),
+        "fastinit.torch.tensor(recipe)": lambda: ft.tensor(recipe),
+    }
+    compare("a recipe of (2000, 64) as an array", contestants, rounds=size(50, 1))
+
+
+def spectral():
+    for shape in ((512, 512), (4096, 4096), (1024, 9216)):
+        module = torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(*shape, bias=False)).eval()
+        matrix = ft.tensor(fi.recipe("he_normal", shape, seed=0, name="weight"))
+        contestants = {
+            "init_module_": lambda module=module: ft.init_module_(module, {"*": "he_normal"}),
+            "torch.linalg.svdvals": lambda matrix=matrix: torch.linalg.svdvals(matrix),
+        }
+        compare(f"spectral_norm of {shape}, filled with u and v", contestants, rounds=size(3, 1))
+
+
 # ---- a sharded table -------------------------------------------------------------------------------------------
 
 ROWS, WIDTH = size(40_000_000, 400_000), 128
@@ -244,6 +275,15 @@ if __name__ == "__main__":
     print(f"{os.cpu_count()} CPUs, {fi.get_num_threads()} threads, {fi._kernels.isa()}, torch {torch.__version__}")
     if QUICK:
         print("QUICK: everything runs once, on little; these figures mean nothing")
-    jobs = {"llama": llama, "linear": linear, "meta": meta, "table": table, "dask": dask}
+    jobs = {
+        "llama": llama,
+        "linear": linear,
+        "meta": meta,
+        "sparse": sparse,
+        "export": export,
+        "spectral": spectral,
+        "table": table,
+        "dask": dask,
+    }
     for name in sys.argv[1:] or jobs:
         jobs[name]()

@@ -1,9 +1,14 @@
 """Fixtures: every usable instruction set, and memory with guard bytes around it."""
 
+import signal
+
 import numpy as np
 import pytest
 
 from fastinit import _kernels
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and their children too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 

@@ -22,7 +22,8 @@ import fastinit as fi
 from fastinit.checkpoint import save, writing, zarr_store
 from models import three
 
-CALLS = ("pwrite", "fdatasync", "fsync", "posix_fallocate", "replace", "rename", "link", "unlink", "mkdir", "rmdir")
+CALLS = ("pwrite", "write", "ftruncate", "fdatasync", "fsync", "posix_fallocate", "replace", "rename", "link", "unlink")
+CALLS += ("mkdir", "rmdir", "symlink", "fchmod", "fchown", "open")
 #: Name of the output, what is there before, options.
 SCENARIOS = {
     "file": ("m.safetensors", None, {}),
@@ -30,6 +31,7 @@ SCENARIOS = {
     "file again": ("m.safetensors", "interrupted", {"overwrite": True}),
     "npy": ("m.npy", None, {}),
     "folder": ("hf", None, {"max_shard_size": 3000}),
+    "folder of small files": ("hf small", None, {"max_shard_size": 500}),
     "folder over another": ("hf", "another", {"max_shard_size": 3000, "overwrite": True}),
     "folder again": ("hf", "interrupted", {"max_shard_size": 3000, "overwrite": True}),
     "zarr": ("m.zarr", None, {}),
@@ -80,11 +82,13 @@ def kill_at(step):
     def dying(name, original):
         def call(*arguments, **keywords):
             nonlocal count
+            if name == "open" and not arguments[1] & os.O_CREAT:
+                return original(*arguments, **keywords)
             count += 1
             if count == step:
-                if name == "pwrite":  # half of it
-                    fd, data, offset = arguments
-                    original(fd, bytes(data)[: len(data) // 2], offset)
+                if name in ("pwrite", "write"):  # half of it
+                    fd, data, *offset = arguments
+                    original(fd, bytes(data)[: len(data) // 2], *offset)
                 os.kill(os.getpid(), signal.SIGKILL)
                 time.sleep(60)
             return original(*arguments, **keywords)
@@ -101,6 +105,9 @@ def main(scenario, where, how):
     size = 200 if how == "step" else 400_000
     if how == "step":
         writing.PIECE, writing.STRETCH, zarr_store.CHUNK, zarr_store.STRETCH = 800, 2000, 1600, 3000
+        writing.SYNCING = 1
+        if name == "hf small":
+            writing.PIECE = 4096
     else:
         writing.PIECE, writing.STRETCH, zarr_store.CHUNK = 1 << 15, 1 << 20, 1 << 17
     recipes = model(name, size)

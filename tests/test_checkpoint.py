@@ -391,6 +391,7 @@ def test_what_the_callback_raises_stops_the_writing(tmp_path, monkeypatch):
     assert_holds(tmp_path / "m.safetensors", everything())
 
 
+@pytest.mark.limits_memory
 def test_memory_stays_small(tmp_path):
     """400 MiB of tensors, orthogonal ones among them, with less than 100 MiB that are not the file's."""
     script = f"""

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import fastinit as fi
-from fastinit.checkpoint import HeaderError, load_manifest, save, verify
+from fastinit.checkpoint import HeaderError, load_manifest, reading, save, verify
 from fastinit.checkpoint.header import LONGEST, make_header, read_header
 from fastinit.checkpoint.reading import open_checkpoint
 
@@ -156,7 +156,7 @@ def test_hostile_recipes_in_the_metadata_are_refused(tmp_path, recipes):
 
 @pytest.mark.parametrize(
     "index",
-    [b"", b"{}", b"[]", b"\xff", {"weight_map": []}, {"weight_map": {"a": 3}}, {"weight_map": {"a": "../h.safetensors"}}, {"weight_map": {"a": "/etc/passwd"}}, {"weight_map": {"a": ""}}, {"weight_map": {"a": ".."}}, {"weight_map": {"a": "x\\h"}}, {"weight_map": {"a": "\ud800"}}, {"weight_map": {"a": "h.safetensors"}}, {"weight_map": {"a": "h.safetensors", "b": "h.safetensors", "c": "h.safetensors"}}, '{"weight_map": {"a": "h.safetensors", "a": "h.safetensors"}}'],
+    [b"", b"{}", b"[]", b"\xff", {"weight_map": []}, {"weight_map": {"a": 3}}, {"weight_map": {"a": "../h.safetensors"}}, {"weight_map": {"a": "/etc/passwd"}}, {"weight_map": {"a": ""}}, {"weight_map": {"a": ".."}}, {"weight_map": {"a": "x\\h"}}, {"weight_map": {"a": "\ud800"}}, {"weight_map": {"a": "h.safetensors", "b": "h.safetensors", "c": "h.safetensors"}}, '{"weight_map": {"a": "h.safetensors", "a": "h.safetensors"}}'],
 )  # fmt: skip
 def test_hostile_indexes_are_refused(tmp_path, index):
     (tmp_path / "h.safetensors").write_bytes(raw(GOOD))
@@ -167,6 +167,29 @@ def test_hostile_indexes_are_refused(tmp_path, index):
     for where in (path, tmp_path):
         with pytest.raises(HeaderError, match=r"index\.json"):
             open_checkpoint(where)
+
+
+def test_an_index_that_leaves_tensors_out(tmp_path):
+    """As published models have it: what loads them goes by the index."""
+    for shard in ("h", "i"):
+        (tmp_path / f"{shard}.safetensors").write_bytes(raw(GOOD))
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": {"a": "h.safetensors", "b": "i.safetensors"}}))
+    checkpoint = open_checkpoint(tmp_path)
+    assert list(checkpoint.tensors) == ["a", "b"]
+    assert checkpoint.notes[0].endswith(
+        "it leaves out 'b' of h.safetensors, 'a' of i.safetensors, which are not looked at"
+    )
+    zeros = {
+        "a": fi.recipe("zeros", (2, 3), seed=0, name="a"),
+        "b": fi.recipe("zeros", 4, dtype="bfloat16", seed=0, name="b"),
+    }
+    found = verify(tmp_path, zeros)
+    assert found
+    assert found.notes == checkpoint.notes
+    path.write_text(json.dumps({"weight_map": {"a": "h.safetensors", "c": "i.safetensors"}}))
+    with pytest.raises(HeaderError, match=r"'c' is not in i\.safetensors"):
+        open_checkpoint(tmp_path)
 
 
 def test_an_index_of_files_that_are_not_there(tmp_path):
@@ -182,6 +205,37 @@ def test_hostile_npy_files_are_refused(tmp_path, cut):
     path.write_bytes((tmp_path / "a.npy").read_bytes()[:cut])
     with pytest.raises(HeaderError, match=r"b\.npy"):
         open_checkpoint(path)
+
+
+def test_tensors_that_an_index_leaves_out_take_no_memory(tmp_path):
+    """A folder can hold one long header under many names."""
+    table = {f"t{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for i in range(3000)}
+    (tmp_path / "m0").write_bytes(raw(table, b""))
+    for i in range(1, 20):
+        (tmp_path / f"m{i}").symlink_to("m0")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {f"t{i}": f"m{i}" for i in range(20)}}))
+    tracemalloc.start()
+    found = open_checkpoint(index)
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+    assert len(found.tensors) == 20
+    assert found.notes[0].count("'") == 6
+    assert "and 59977 others" in found.notes[0]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_long_npy_header_is_refused_before_there_is_memory_for_it(tmp_path, version):
+    length = 60_000 if version == 1 else 1 << 26
+    path = tmp_path / "a.npy"
+    with open(path, "wb") as file:
+        file.write(b"\x93NUMPY" + bytes([version, 0]) + length.to_bytes(2 * version, "little"))
+        file.truncate(length + 100)
+    tracemalloc.start()
+    with pytest.raises(HeaderError, match=rf"a\.npy: no \.npy: its header has {length} bytes"):
+        open_checkpoint(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_an_npy_file_that_says_it_is_larger(tmp_path):
@@ -298,6 +352,23 @@ def test_fuzz_of_tables(tmp_path_factory, table, size):
     assert sum(e.nbytes for e in entries) == size
     with safe_open(path, framework="numpy") as file:
         assert set(file.keys()) == {e.name for e in entries}
+
+
+def test_many_files_are_mapped_one_after_the_other(tmp_path, monkeypatch):
+    """Small ones as a whole, large ones a tensor at a time: the same values, and the same refusal of what is cut."""
+    arrays = {name: np.arange(1000 + 100 * i, dtype=np.float32) for i, name in enumerate("abc")}
+    path = tmp_path / "x.safetensors"
+    save_file(arrays, path)
+    for largest in (0, 1 << 28):
+        monkeypatch.setattr(reading, "MAPPED_WHOLE", largest)
+        tensors = open_checkpoint(path).tensors
+        opened = {name: tensors[name].open() for name in tensors}
+        assert all(np.array_equal(opened[name], arrays[name]) for name in arrays)
+    tensors = open_checkpoint(path).tensors
+    del opened
+    os.truncate(path, 5000)
+    with pytest.raises(HeaderError, match="has become shorter"):
+        tensors["c"].open()
 
 
 def test_what_save_file_writes_is_read(tmp_path):

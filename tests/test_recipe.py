@@ -108,6 +108,15 @@ def test_array_protocol(recipe):
         np.array(recipe, copy=False)
 
 
+def test_dlpack(recipe):
+    for whole in (recipe, recipe.part(np.s_[2:, ::3])):
+        made = np.from_dlpack(whole)
+        assert (made == whole[...]).all()
+        assert whole.__dlpack_device__() == made.__dlpack_device__()
+    with pytest.raises(BufferError, match=r"bfloat16 .* fastinit\.torch\.tensor"):
+        np.from_dlpack(fi.recipe("normal", 3, dtype="bfloat16", seed=0))
+
+
 def test_parts(recipe):
     part = recipe.part(np.s_[:, 4:8])
     assert part.shape == (30, 4)
@@ -193,6 +202,28 @@ def test_bounds_hold_and_are_reached():
                 assert np.float64(DTYPES[dtype].type(end)) == end
             if "normal" not in name or "upper" in parameters:
                 assert values.max() >= high - 0.01 * abs(high)
+
+
+ODD = [("eye", {"gain": -2.0}), ("orthogonal", {"gain": -2.0}), ("constant", {"value": -3.0}), ("uniform", {"low": -7.0, "high": -5.0}),
+       ("normal", {"mean": -3.0, "std": 0.5}), ("truncated_normal", {"mean": -3.0, "lower": -5.0, "upper": -4.5}),
+       ("truncated_normal", {"lower": -990.000999, "upper": -990.0}), ("truncated_normal", {"lower": 1.5, "upper": np.inf}),
+       ("he_normal", {"negative_slope": -0.3}), ("he_uniform", {"negative_slope": -3.0, "gain": 0.5}),
+       ("lecun_normal", {"truncated": True, "gain": 3.0})]  # fmt: skip
+ZERO = [("eye", {"gain": -0.0}), ("orthogonal", {"gain": -0.0}), ("glorot_uniform", {"gain": -0.0}), ("he_normal", {"gain": -0.0}),
+        ("variance_scaling", {"scale": -0.0, "mode": "fan_in", "distribution": "uniform"}), ("normal", {"std": -0.0}),
+        ("uniform", {"low": 0.0, "high": -0.0}), ("truncated_normal", {"std": -0.0})]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "parameters"), [*ODD, *ZERO, ("delta_orthogonal", {"gain": -2.0})])
+def test_std_and_bounds_of_odd_parameters(name, parameters):
+    """A standard deviation is never below zero, whatever the sign of the gain, and is that of the values."""
+    shape = (3, 30, 40) if name == "delta_orthogonal" else (100, 300)
+    r = fi.recipe(name, shape, dtype="float64", seed=0, name="odd", **parameters)
+    values = r[...]
+    assert np.signbit(r.std) == 0
+    assert r.std == pytest.approx(values.std(), rel=0.03, abs=1e-12)
+    low, high = r.bounds
+    assert low <= values.min() <= values.max() <= high
 
 
 def test_a_zero_size_read_computes_nothing():

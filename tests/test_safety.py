@@ -16,7 +16,9 @@ import pytest
 import fastinit as fi
 from crashing import contents
 from crashing import model as crash_model
-from fastinit.checkpoint import partial, save, verify, writing
+from fastinit.checkpoint import save, verify, writing
+from fastinit.checkpoint.opening import Directory
+from fastinit.checkpoint.replacing import FolderOnItsWay
 from models import three
 
 # ---- in the way --------------------------------------------------------------------------------------------
@@ -147,11 +149,15 @@ def test_a_folder_that_is_being_written_is_not_started_again(tmp_path):
     first = threading.Thread(target=save, args=(out, three()), kwargs={"progress": wait, **options})
     first.start()
     assert inside.wait(60)
-    before = set((tmp_path / "hf.partial").iterdir())
+
+    def files():  # other threads of the first go on meanwhile, and give files their names
+        return {path.name.removesuffix(".partial") for path in (tmp_path / "hf.partial").iterdir()}
+
+    before = files()
     try:
         with pytest.raises(BlockingIOError, match="another process is writing"):
             save(out, three(), overwrite=True, **options)
-        assert set((tmp_path / "hf.partial").iterdir()) == before
+        assert files() == before
     finally:
         go_on.set()
         first.join()
@@ -198,17 +204,32 @@ def test_a_part_that_comes_when_the_folder_is_being_finished(tmp_path, monkeypat
     module = os if call == "open" else fcntl
     original, calls = getattr(module, call), []
 
-    def finish(*arguments):
+    def finish(*arguments, **keywords):
         if not calls and (call == "flock" or str(arguments[0]).endswith("hf.partial")):
             calls.append(call)
             monkeypatch.setattr(module, call, original)
             (tmp_path / "hf.partial").rmdir()  # as it is while another process renames it
             save(out, three(), **options)
-        return original(*arguments)
+        return original(*arguments, **keywords)
 
     monkeypatch.setattr(module, call, finish)
     assert save(out, three(), part=(0, 3), resume=True, **options)
     assert calls
+    assert [p.name for p in tmp_path.iterdir()] == ["hf"]
+
+
+def test_a_part_that_writes_while_another_begins(tmp_path, monkeypatch):
+    """The second has looked at the journal before the first made it, and at the folder after the first wrote to it."""
+    out, options, original = tmp_path / "hf", {"max_shard_size": 1000}, FolderOnItsWay.begin
+
+    def begin(*arguments):
+        monkeypatch.setattr(FolderOnItsWay, "begin", original)
+        assert not save(out, three(), part=(0, 2), **options)
+        return original(*arguments)
+
+    monkeypatch.setattr(FolderOnItsWay, "begin", begin)
+    assert save(out, three(), part=(1, 2), **options)
+    assert verify(out, three())
     assert [p.name for p in tmp_path.iterdir()] == ["hf"]
 
 
@@ -238,7 +259,7 @@ fi.checkpoint.save({str(tmp_path / "hf")!r}, recipes, max_shard_size=4000, part=
 # ---- the disk ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("call", "code"), [("pwrite", errno.ENOSPC), ("fdatasync", errno.EIO), ("fsync", errno.EIO), ("posix_fallocate", errno.ENOSPC), ("replace", errno.EACCES)])  # fmt: skip
+@pytest.mark.parametrize(("call", "code"), [("pwrite", errno.ENOSPC), ("fdatasync", errno.EIO), ("fsync", errno.EIO), ("posix_fallocate", errno.ENOSPC), ("ftruncate", errno.EIO)])  # fmt: skip
 def test_what_the_disk_says_is_passed_on_and_the_partial_kept(tmp_path, monkeypatch, call, code):
     out, original, calls = tmp_path / "m.safetensors", getattr(os, call), []
 
@@ -371,7 +392,7 @@ def test_without_hard_links(tmp_path, monkeypatch):
     save(out, three())
     assert verify(out)
     with pytest.raises(FileExistsError):
-        partial.rename_new(out, out)
+        Directory.open(tmp_path).rename_new(out.name, out.name)
     save(tmp_path / "hf", three(), max_shard_size=1000)
     (tmp_path / "hf" / "config.json").write_text("{}")
     save(tmp_path / "hf", three(1), max_shard_size=1000, overwrite=True)

@@ -169,6 +169,49 @@ def test_fork_after_a_parallel_fill():
     assert fi.normal(300_000, seed=0, name="fork", threads=4).tobytes() == ours
 
 
+@pytest.mark.parametrize(("threads", "child"), [(4, "RuntimeError"), (1, "filled")])
+def test_a_signal_handler_that_forks(threads, child):
+    """The child of a fork during a fill has no team: it must neither wait for it nor pass for filled. Alone, it goes on."""
+    run = run_python(
+        f"""
+        import os, signal, sys, time, numpy as np, fastinit as fi
+        children = []
+        def handler(_, frame):
+            within = frame.f_code.co_name == "_fill_drawn" and 1000 < np.count_nonzero(out[::1000]) < 19_000
+            if not children and within:
+                children.append(os.fork())
+        signal.signal(signal.SIGALRM, handler)
+        fi.set_num_threads({threads})
+        out = np.zeros(20_000_000)
+        if {threads} > 1:
+            fi.normal(out[:100_000], seed=0)
+        r = fi.recipe("truncated_normal", out.shape, dtype="float64", seed=0, lower=-3, upper=3)
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+        try:
+            r.fill(out)
+            ended = "filled"
+        except RuntimeError as error:
+            ended = type(error).__name__
+            assert "fork" in str(error) and "incomplete" in error.__notes__[0]
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if children == [0]:
+            right = np.array_equal(r.fill(out)[::1000], r[::1000])
+            os.write(1, f"child {{ended}} {{right}}\\n".encode())
+            os._exit(0)
+        deadline = time.monotonic() + 60
+        while os.waitpid(children[0], os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                os.kill(children[0], signal.SIGKILL)
+            time.sleep(0.01)
+        print("parent", ended, np.array_equal(out[::1000], r[::1000]))
+        """,
+        FASTINIT_ISA="base",
+    )
+    expected = f"child {child} True\nparent filled True\n"
+    assert run.stdout == expected, (run.stdout, run.stderr)
+
+
+@pytest.mark.limits_memory
 def test_out_of_threads_uses_fewer():
     """libgomp ends the process where it cannot make a thread; we make do (a small address space has no stacks)."""
     run = run_python(
@@ -245,6 +288,7 @@ def test_a_signal_handler_that_does_not_raise_does_not_stop():
     assert (array_ == fi.normal(4_000_000, seed=0, name="s", dtype="float64")).all()
 
 
+@pytest.mark.limits_memory
 def test_no_memory_proportional_to_the_output():
     """Peak resident memory above a mapped output, for plain, strided, gathered and Fortran-order fills."""
     run = run_python(
@@ -271,6 +315,7 @@ def test_no_memory_proportional_to_the_output():
     [("(2050, 2049)", "float32", 0.4), ("(2900, 2900)", "bfloat16", 0.4), ("(7700, 1100)", "bfloat16", 0.4), ("(5800, 725)", "float32", 0.4), ("(725, 5800)", "float32", 0.4),
      ("(33000, 512)", "float32", 0.2)],
 )  # fmt: skip
+@pytest.mark.limits_memory
 def test_memory_of_orthogonal_fills(shape, dtype, share):
     """Peak resident memory above the output, as a share of it, with two threads."""
     run = run_python(

@@ -118,9 +118,7 @@ def test_parametrized_modules_are_not_run():
         init_module_(module, {})
     assert all(torch.equal(buffer, before[name]) for name, buffer in module.named_buffers())
     init_module_(module, {"*": "normal"})
-    assert same(
-        module.parametrizations.weight.original, fi.normal((6, 3), seed=0, name="parametrizations.weight.original")
-    )
+    assert same(module.parametrizations.weight.original, fi.normal((6, 3), seed=0, name="weight"))
 
 
 def test_running_statistics_reset_themselves():

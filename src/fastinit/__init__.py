@@ -17,12 +17,12 @@ from . import self_check as _self_check  # the first: it looks what the others d
 from . import _kernels, plan
 from .activations import calculate_gain, for_activation
 from .arrays import allocate, as_output, check_shape, dtype_name, is_shape
-from .config import choose_isa, show_config
+from .config import choose_isa, end_command, show_config
 from .initializers import Initializer, cached_init, init
 from .progress import Report, check_report
 from .recipe import Part, Recipe, check_same_shape, recipe
 from .stream import STREAM_VERSION, philox4x32, stream_key
-from .threads import default_threads, get_num_threads, resolve_threads, set_num_threads
+from .threads import check_threads, default_threads, get_num_threads, set_num_threads
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -95,9 +95,13 @@ def get_include() -> str:
     return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-_kernels.use_isa(choose_isa(os.environ.get("FASTINIT_ISA")))
-_self_check.check()
-default_threads()  # a bad FASTINIT_NUM_THREADS is an error here too, not in the first fill
+try:
+    _kernels.use_isa(choose_isa(os.environ.get("FASTINIT_ISA")))
+    default_threads()  # a bad FASTINIT_NUM_THREADS is an error here too, not in the first fill
+    _self_check.check()
+except (ValueError, ImportError) as error:
+    end_command(error)
+    raise
 
 # ---- documentation shared by the functions -----------------------------------------------------------------
 
@@ -180,7 +184,8 @@ def _fill(
     region = described._region if index is None else plan.select(described._region, index)
     if shape is not None:
         check_same_shape(local, region.shape)
-    threads = resolve_threads(threads)
+    if threads is not None:
+        threads = check_threads(threads)
     check_report(progress)
     if array is None:
         array = out = allocate(local, kind)

@@ -14,8 +14,13 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    from .cli import run
-
+    try:
+        from .cli import run
+    except Exception as error:  # what NumPy says of a limit on memory, say
+        print(f"fastinit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
     return run()
 
 

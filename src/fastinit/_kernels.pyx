@@ -65,6 +65,9 @@ cdef extern from "csrc/fastinit.h" nogil:
     int fi_accumulate(fi_dtype, const void *, int64_t, double *, int64_t, int64_t, int64_t, int, fi_poll, void *)
     void fi_parallel_init()
     int fi_openmp_version()
+    int fi_openmp_threads()
+    int FI_FORKED
+    int FI_SERIAL_BELOW
     size_t fi_item_size(fi_dtype)
 
 cdef extern from "csrc/fpenv.h" nogil:
@@ -126,6 +129,15 @@ def openmp_version():
     return fi_openmp_version()
 
 
+#: fills of fewer elements are done by one thread
+SERIAL_BELOW = FI_SERIAL_BELOW
+
+
+def openmp_threads():
+    """CPUs that this process may use, at most the calling thread's limit in OpenMP; 0 without OpenMP."""
+    return fi_openmp_threads()
+
+
 cdef class Values:
     """A distribution with its parameters checked and prepared, in a dtype, on a stream."""
 
@@ -160,6 +172,9 @@ cdef fi_poll poll_here() noexcept:
 
 cdef int finish(int stopped) except -1:
     """Raises what the signal handler raised, if one stopped the work."""
+    if stopped == FI_FORKED:
+        raise RuntimeError("a signal handler forked this process while several threads made values: they are not in the "
+                           "child, which must start again")
     return -1 if stopped else 0
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import errno
 import math
+import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,21 +21,23 @@ from rich.filesize import decimal
 from .arrays import DTYPES
 from .checkpoint import ManifestError, load_manifest, save, verify
 from .checkpoint.comparing import as_float64
-from .checkpoint.partial import InTheWay, LeftOver
+from .checkpoint.opening import InTheWay, LeftOver, NotOurs
 from .checkpoint.reading import open_checkpoint
 from .cli_propagation import propagate_command, symmetry_command
 from .config import config
-from .initializers import near_match
+from .initializers import fans, near_match
 from .recipe import Recipe
 from .tables import jsonable
-from .terminal import cut_short, print_histogram, print_json, print_table, progress_of
+from .terminal import complain, cut_short, print_histogram, print_json, print_table, progress_of, streams
 from .version import __version__
 
 #: Exit codes.
-DONE, MISMATCH, BAD_INPUT, DISK, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, MISMATCH, BAD_INPUT, DISK, FAULT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 #: Bytes of a slice that `show` takes into memory at most, and elements that it lists in JSON.
 LARGEST_SLICE, LONGEST_LIST = 1 << 30, 100_000
+#: Chunks of a zarr array that it reads at once: each costs some KiB, whatever is in it.
+MOST_CHUNKS = 100_000
 #: Bins of its histogram.
 BINS = 20
 
@@ -47,40 +51,47 @@ _threads = click.option("--threads", type=click.IntRange(min=1), help="At most t
 
 def run() -> int:
     """The command of this process; its exit code."""
-    try:
-        return app.main(prog_name="fastinit", standalone_mode=False) or DONE
-    except click.ClickException as error:
-        _complain(error.format_message())
-        return BAD_INPUT
-    except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted")
-        return INTERRUPTED
-    except InTheWay as error:
-        _complain(f"{_said(error)}: --force replaces it")
-        return BAD_INPUT
-    except LeftOver as error:
-        _complain(f"{_said(error)} (--resume, --force)")
-        return BAD_INPUT
-    except OSError as error:
-        _complain(_said(error))
-        return DISK
-    except ManifestError as error:
-        click.echo(str(error), err=True)
-        return BAD_INPUT
-    except MemoryError as error:
-        _complain(str(error) or "out of memory")
-        return BAD_INPUT
-    except (ValueError, TypeError, IndexError, ImportError, ArithmeticError) as error:
-        _complain(str(error))
-        return BAD_INPUT
+    with streams():
+        try:
+            return app.main(prog_name="fastinit", standalone_mode=False) or DONE
+        except click.ClickException as error:
+            return _failed(BAD_INPUT, error.format_message())
+        except (click.Abort, KeyboardInterrupt):
+            return _failed(INTERRUPTED, "interrupted")
+        except SystemExit:  # click's, with code 1, where nobody reads what is printed
+            return DONE if {"-h", "--help", "--version"} & set(sys.argv) else DISK
+        except InTheWay as error:
+            return _failed(BAD_INPUT, f"{_said(error)}: --force replaces it")
+        except LeftOver as error:
+            return _failed(BAD_INPUT, f"{_said(error)} (--resume, --force)")
+        except NotOurs as error:
+            return _failed(BAD_INPUT, _said(error))
+        except OSError as error:
+            return _failed(DISK, _said(error))
+        except ManifestError as error:
+            complain(str(error))
+            return BAD_INPUT
+        except MemoryError as error:
+            return _failed(BAD_INPUT, str(error) or "out of memory")
+        except RecursionError:
+            return _failed(BAD_INPUT, "the input is nested too deeply")
+        except (ValueError, TypeError, IndexError, ImportError, ArithmeticError) as error:
+            return _failed(BAD_INPUT, str(error))
+        except Exception as error:
+            if "can't start new thread" in str(error):  # a library's: ours do without
+                return _failed(BAD_INPUT, "this process may make no more threads")
+            # a fault of ours, but no traceback, and no 1, which would be a mismatch
+            return _failed(FAULT, f"this should not have happened, please report it: {type(error).__name__}: {error}")
 
 
 def _said(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+    name = error.filename if isinstance(error.filename, (str, bytes)) else ""
+    return f"{os.fsdecode(name)}: {error.strerror}" if name and error.strerror else str(error)
 
 
-def _complain(text: str) -> None:
-    click.echo(f"fastinit: {text}", err=True)
+def _failed(code: int, text: str) -> int:
+    complain(f"fastinit: {text}")
+    return code
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -88,7 +99,7 @@ def _complain(text: str) -> None:
 def app() -> None:
     """Initial weights of whole models: from a page of TOML to files, with the same bits everywhere.
 
-    Exit codes: 0 done, 1 a mismatch, 2 bad input, 3 the disk.
+    Exit codes: 0 done, 1 a mismatch, 2 bad input, 3 the disk, 4 a fault of fastinit's own, 130 interrupted.
     """
 
 
@@ -111,6 +122,8 @@ def plan(manifest: Path, seed: int | None, dtype: str | None, quiet: bool, as_js
                     "shape": r.shape,
                     "dtype": r.to_dict()["dtype"],
                     "initializer": r.initializer.name,
+                    "fan_in": _fans(r)[0],
+                    "fan_out": _fans(r)[1],
                     "std": r.std,
                     "bounds": r.bounds,
                     "bytes": r.nbytes,
@@ -126,13 +139,15 @@ def plan(manifest: Path, seed: int | None, dtype: str | None, quiet: bool, as_js
                     _shape(r.shape),
                     r.to_dict()["dtype"],
                     _describe(r),
+                    *("" if fan is None else str(fan) for fan in _fans(r)),
                     f"{r.std:.6g}",
                     _bounds(r),
                     decimal(r.nbytes),
                 )
                 for name, r in recipes.items()
             ]
-            print_table(("name", "shape", "dtype", "initializer", "std", "bounds", "bytes"), rows, right=(4, 6))
+            head = ("name", "shape", "dtype", "initializer", "fan_in", "fan_out", "std", "bounds", "bytes")
+            print_table(head, rows, right=(4, 5, 6, 8))
             click.echo(f"{len(recipes)} tensors, {parameters:,} parameters, {decimal(total)} ({total:,} bytes)")
 
 
@@ -233,6 +248,8 @@ def verify_command(
     recipes = None if manifest is None else load_manifest(manifest, seed=seed, dtype=dtype)
     with progress_of(file.name, quiet or as_json) as progress:
         found = verify(file, recipes, threads=threads, progress=progress)
+    for note in found.notes:
+        complain(f"fastinit: {note}")
     comparisons = list(found.tensors.values())
     different = [comparison for comparison in comparisons if not comparison.equal]
     with cut_short():
@@ -275,7 +292,10 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
     if isinstance(tensor, Recipe):
         array, dtype = tensor.part(index)[...], tensor.to_dict()["dtype"]
     else:
-        array, dtype = np.asarray(tensor.open()[index]), tensor.dtype
+        stored, dtype = tensor.open(), tensor.dtype
+        if math.prod(shape) > MOST_CHUNKS * math.prod(getattr(stored, "chunks", shape)):
+            raise ValueError(f"{name} is in more than {MOST_CHUNKS:,} chunks: give a smaller slice")
+        array = np.asarray(stored[index])
     if array.dtype.kind == "c":
         raise ValueError("complex numbers cannot be shown")
     with np.errstate(invalid="ignore"):  # signalling NaNs
@@ -393,6 +413,18 @@ def _describe(recipe: Recipe) -> str:
     return name.strip("'") + (f"({rest})" if rest else "")
 
 
+def _fans(recipe: Recipe) -> tuple[int | None, int | None]:
+    """fan_in and fan_out where the initializer scales by them; None where it does not."""
+    given = recipe.initializer.parameters
+    if "fan_in" not in given:
+        return None, None
+    try:
+        fan_in, fan_out = fans(recipe.shape, given["in_axis"], given["out_axis"], given["batch_axis"])
+    except ValueError:  # both are given, and the axes do not matter
+        return given["fan_in"], given["fan_out"]
+    return given["fan_in"] or fan_in, given["fan_out"] or fan_out
+
+
 def _bounds(recipe: Recipe) -> str:
     low, high = recipe.bounds
     return f"[{low:.6g}, {high:.6g}]"
@@ -404,7 +436,7 @@ def _kept_for_resume() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _complain("what is written so far is kept for --resume")
+        complain("fastinit: what is written so far is kept for --resume")
         raise click.Abort from None
     except (InTheWay, LeftOver):
         raise

@@ -397,7 +397,8 @@ def distribution(initializer: Initializer, shape: tuple[int, ...]) -> Distributi
     `eye` is not drawn: its kind is "eye", its parameter the gain.
     """
     with _kernels.DefaultFloatEnvironment():
-        return _distribution(initializer.name, initializer.parameters, shape)
+        drawn = _distribution(initializer.name, initializer.parameters, shape)
+    return drawn._replace(std=abs(drawn.std))  # gains can be negative, or -0.0
 
 
 def _distribution(name: str, p: dict[str, Any], shape: tuple[int, ...]) -> Distribution:
@@ -451,13 +452,13 @@ def _orthogonal(name: str, p: dict[str, Any], shape: tuple[int, ...]) -> Distrib
     n, size = math.prod(shape[axis] for axis in columns), math.prod(shape)
     if name == "orthogonal":
         longer = max(n, size // n if n else 0)
-        return Distribution("orthogonal", (p["gain"],), abs(p["gain"]) / math.sqrt(longer) if size else 0.0)
+        return Distribution("orthogonal", (p["gain"],), p["gain"] / math.sqrt(longer) if size else 0.0)
     m = math.prod(shape[axis] for axis in rows)
     if not rows or len(rows) + len(columns) == len(shape):
         raise ValueError(f"delta_orthogonal needs in, out and spatial axes, got shape {shape}; see orthogonal")
     if m > n:
         raise ValueError(f"delta_orthogonal needs in <= out channels, got {m} and {n}")
-    return Distribution("orthogonal", (p["gain"],), abs(p["gain"]) * math.sqrt(m / size) if size else 0.0)
+    return Distribution("orthogonal", (p["gain"],), p["gain"] * math.sqrt(m / size) if size else 0.0)
 
 
 def truncated_std(lower: float, upper: float) -> float:

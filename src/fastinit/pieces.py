@@ -71,4 +71,4 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 def made_together(recipe: Recipe) -> bool:
     """Whether a piece of the tensor may cost as much as all of it, so that it is better made at once."""
-    return recipe.initializer.name in ("orthogonal", "delta_orthogonal")
+    return recipe._initializer.name in ("orthogonal", "delta_orthogonal")

@@ -15,7 +15,7 @@ from .initializers import ORTHOGONAL_SLACK, Initializer, distribution, init, pre
 from .orthogonal import DeltaOrthogonal, Orthogonal
 from .progress import Report, advancing, check_report
 from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, hashed, seed_from_text
-from .threads import resolve_threads
+from .threads import check_threads, default_for, resolve_threads
 
 
 class Part:
@@ -158,7 +158,8 @@ class Part:
             array, _ = as_output(out, self._recipe._dtype)
             result = out
             check_same_shape(array.shape, shape)
-        threads = resolve_threads(threads)
+        if threads is not None:
+            threads = check_threads(threads)
         if rows.ndim > 1 and self._recipe._matrix:  # its elements are made together
             flat = np.empty((rows.size, *self.shape[1:]), array.dtype)
             self._recipe._write_rows(self._region, rows.ravel(), flat, threads)
@@ -173,7 +174,7 @@ class Part:
     def __getitem__(self, index: Any) -> np.ndarray:
         region = plan.select(self._region, index)
         out = allocate(region.shape, self._recipe._dtype)
-        self._recipe._fill(region, out, None, resolve_threads(None))
+        self._recipe._fill(region, out, None, None)
         return out
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -189,6 +190,39 @@ class Part:
             raise ValueError("the values of a recipe exist only once they are made: copy=False cannot be honoured")
         made = self[...]
         return made if dtype is None else made.astype(dtype, copy=False)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """The values for another library, such as ``torch.as_tensor``: a new array of them, exported by NumPy.
+
+        Raises
+        ------
+        BufferError
+            bfloat16, another device than the CPU, ``copy=False``; before the values are made.
+        """
+        if self._recipe._dtype == "bfloat16":
+            raise BufferError(
+                "NumPy exports no bfloat16 by DLPack: fastinit.torch.tensor makes a torch tensor of a recipe"
+            )
+        if stream is not None or dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError("the values of a recipe are made in the CPU's memory: move them from there")
+        if copy is False:
+            raise BufferError("the values of a recipe exist only once they are made: copy=False cannot be honoured")
+        made: Any = self[...]
+        try:
+            return made.__dlpack__(max_version=max_version)
+        except TypeError:  # NumPy 2.0 knows one version only, which every consumer takes
+            return made.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """The CPU: (1, 0)."""
+        return 1, 0
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Part):
@@ -353,9 +387,11 @@ class Recipe(Part):
         array, _ = as_output(out, self._dtype)
         check_same_shape(array.shape, region.shape)
         check_report(progress)
-        self._fill(region, array, None, resolve_threads(threads), progress)
+        if threads is not None:
+            threads = check_threads(threads)
+        self._fill(region, array, None, threads, progress)
 
-    def _write_rows(self, region: plan.Region, rows: np.ndarray, array: np.ndarray, threads: int) -> None:
+    def _write_rows(self, region: plan.Region, rows: np.ndarray, array: np.ndarray, threads: int | None) -> None:
         if self._initializer.name == "eye":  # rows of the identity: each its own region
             for i, row in enumerate(rows):
                 self._fill(plan.select(region, int(row)), array[i, ...], None, threads)
@@ -367,16 +403,19 @@ class Recipe(Part):
         region: plan.Region,
         array: np.ndarray,
         rows: np.ndarray | None,
-        threads: int,
+        threads: int | None,
         progress: Report = None,
     ) -> None:
         """`array` is what `as_output` or `allocate` returned, of the region's shape; all else has been checked."""
         if array.size == 0:
             return
         try:
-            if self._matrix:
-                _fill_orthogonal(self, self._matrix, region, array, rows, threads, progress)
+            if self._matrix:  # a little of it can be as much work as all
+                most = resolve_threads(threads)
+                _fill_orthogonal(self, self._matrix, region, array, rows, most, progress)
                 return
+            if threads is None:
+                threads = default_for(array.size)
             if self._initializer.name == "eye":
                 _fill_eye(self, region, array, threads)
             else:

@@ -3,6 +3,7 @@
  *     harness GOLDEN GOLDEN_ORTHOGONAL KAT
  *
  * Runs every instruction set that is compiled in and that the CPU (or its emulator) runs. */
+#include <fenv.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,36 @@ static void to_little_endian(unsigned char *data, size_t count, size_t size) {
         }
 }
 
+/* ---- the floating-point environment ------------------------------------------------------------- */
+
+/* What a caller may have left: rounding upward and, where there is such a bit, denormals flushed to zero. */
+#if defined(__x86_64__) || defined(__i386__)
+#include <xmmintrin.h>
+static unsigned control(void) { return _mm_getcsr() & ~0x3Fu; /* less the exceptions so far */ }
+static void set_control(unsigned bits) { _mm_setcsr(bits); }
+#define FLUSH 0x8040
+#elif defined(__aarch64__)
+static uint64_t control(void) {
+    uint64_t bits;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(bits));
+    return bits;
+}
+static void set_control(uint64_t bits) { __asm__ volatile("msr fpcr, %0" : : "r"(bits)); }
+#define FLUSH (1 << 24 | 1 << 19)
+#elif defined(__arm__)
+static unsigned control(void) {
+    unsigned bits;
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(bits));
+    return bits & 0x07F70000; /* less flags and exceptions so far */
+}
+static void set_control(unsigned bits) { __asm__ volatile("vmsr fpscr, %0" : : "r"(bits)); }
+#define FLUSH (1 << 24)
+#else
+static int control(void) { return 0; }
+static void set_control(int bits) { (void)bits; }
+#define FLUSH 0
+#endif
+
 static int check_golden(const fi_isa *isa, const char *line) {
     static const char *const DISTRIBUTIONS[] = {"constant", "uniform", "normal", "truncated_normal", NULL};
     static const char *const DTYPES[] = {"float32", "float64", "float16", "bfloat16", NULL};
@@ -95,17 +126,30 @@ static int check_golden(const fi_isa *isa, const char *line) {
     int n = 0;
     for (char *word = strtok(list, ","); word && n < 4; word = strtok(NULL, ","))
         parameters[n++] = strtod(word, NULL);
+    const fi_distribution kind = (fi_distribution)find(distribution, DISTRIBUTIONS);
+    const fi_dtype type = (fi_dtype)find(dtype, DTYPES);
+    const size_t size = fi_item_size(type);
+    unsigned char *out = malloc((size_t)count * size);
+    const fi_plan plan = {first, (char *)out, 1, {{(int64_t)count, 1, (int64_t)size, NULL}}};
     fi_values values;
-    const char *refused = fi_prepare(&values, (fi_distribution)find(distribution, DISTRIBUTIONS),
-                                     (fi_dtype)find(dtype, DTYPES), parameters, key, stream);
+    fesetround(FE_UPWARD);
+    set_control(control() | FLUSH);
+    const long before = (long)control();
+    const int rounding = fegetround(); /* on i686, the x87's */
+    const char *refused = fi_prepare(&values, kind, type, parameters, key, stream);
+    if (!refused)
+        fi_run(isa, &values, &plan, 1, NULL, NULL);
+    const int is_kept = (long)control() == before && fegetround() == rounding;
+    fesetround(FE_TONEAREST);
+    set_control(control() & ~FLUSH);
+    if (!is_kept) {
+        fprintf(stderr, "harness: %s changes the caller's floating-point environment\n", isa->name);
+        return 1;
+    }
     if (refused) {
         fprintf(stderr, "harness: %s: %s", refused, line);
         return 1;
     }
-    const size_t size = fi_item_size(values.dtype);
-    unsigned char *out = malloc(count * size);
-    const fi_plan plan = {first, (char *)out, 1, {{(int64_t)count, 1, (int64_t)size, NULL}}};
-    fi_run(isa, &values, &plan, 1, NULL, NULL);
     to_little_endian(out, count, size);
     sha256(hex, out, count * size);
     free(out);

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..arrays import DTYPES
 from ..pieces import Piece, batches, boxes, made_together, pieces
 from ..progress import Report, advancing, check_report
 from ..recipe import Recipe
 from ..threads import resolve_threads
-from .reading import Checkpoint, Stored, open_checkpoint
+from .reading import open_checkpoint
+from .stored import Checkpoint, Stored, collecting_nothing
+from .team import Team
 
 #: Bytes that are made and compared at once by one thread.
 PIECE = 1 << 20
 #: Pieces that wait for a thread.
 PIECES_AT_ONCE = 64
+#: Bytes of a tensor that is compared as a whole, and how many such tensors are one thread's job.
+SMALL, TOGETHER = 1 << 14, 256
+#: Bytes of a tensor that is made as a whole only where the disk has most of it, too.
+LARGEST_UNSEEN = 1 << 28
+
+#: Index of an element, its value as the recipe makes it, and as it is on disk.
+Difference = tuple[tuple[int, ...], float, float]
 
 
 @dataclass(frozen=True)
@@ -68,9 +78,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found: a `Comparison` for every tensor. It is true where all of them are equal."""
+    """What `verify` found: a `Comparison` for every tensor. It is true where all of them are equal.
+
+    `notes` are lines about the file, such as what its index leaves out.
+    """
 
     tensors: Mapping[str, Comparison]
+    notes: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -125,25 +139,37 @@ def verify(
     """
     check_report(progress)
     threads = resolve_threads(threads)
-    checkpoint = open_checkpoint(path)
-    expected = _expected(Path(path), checkpoint, recipes)
+    with collecting_nothing():
+        checkpoint = open_checkpoint(path)
+        expected = _expected(Path(path), checkpoint, recipes)
     comparisons: dict[str, Comparison] = {}
-    total = sum(recipe.nbytes for recipe in expected.values())
-    with advancing(progress, total, Path(path).name, "B") as advance, ThreadPoolExecutor(threads) as pool:
-        try:
-            for name, recipe in expected.items():
-                problem = _problem(checkpoint.tensors.get(name), recipe)
-                if problem:
-                    comparisons[name] = Comparison(name, False, problem)
-                    advance(recipe.nbytes)
-                else:
-                    stored = checkpoint.tensors[name].open()
-                    comparisons[name] = _compare(name, stored, recipe, pool, threads, advance)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    sizes = {name: recipe.nbytes for name, recipe in expected.items()}
+    total = sum(sizes.values())
+    with advancing(progress, total, Path(path).name, "B") as advance, Team(threads) as team:
+        small: list[str] = []
+        large: list[str] = []
+        for name, recipe in expected.items():
+            problem = _problem(checkpoint.tensors.get(name), recipe)
+            if problem:
+                comparisons[name] = Comparison(name, False, problem)
+                advance(sizes[name])
+            else:
+                (small if sizes[name] <= SMALL else large).append(name)
+
+        def compare(names: list[str]) -> dict[str, Comparison]:
+            return {name: _compare_whole(name, checkpoint.tensors[name].open(), expected[name]) for name in names}
+
+        for group in batches(batches(small, TOGETHER), PIECES_AT_ONCE):
+            for found in team.map(compare, group):
+                comparisons |= found
+                advance(sum(sizes[name] for name in found))
+        for name in large:
+            stored = checkpoint.tensors[name].open()
+            comparisons[name] = _compare(name, stored, expected[name], team, threads, advance)
+    comparisons = {name: comparisons[name] for name in expected}
     others = [name for name in checkpoint.tensors if name not in expected]
-    return Verification(comparisons | {name: Comparison(name, False, "not in the recipes") for name in others})
+    comparisons |= {name: Comparison(name, False, "not in the recipes") for name in others}
+    return Verification(comparisons, checkpoint.notes)
 
 
 def holds(path: Path, recipes: Mapping[str, Recipe] | Recipe, threads: int, progress: Report) -> bool:
@@ -176,12 +202,33 @@ def _problem(stored: Stored | None, recipe: Recipe) -> str:
         return "missing"
     if stored.shape != recipe.shape:
         return f"of shape {stored.shape}, not {recipe.shape}"
-    dtype = recipe.to_dict()["dtype"]
-    return "" if stored.dtype == dtype else f"of dtype {stored.dtype}, not {dtype}"
+    dtype = _name_of(recipe.dtype)
+    if stored.dtype != dtype:
+        return f"of dtype {stored.dtype}, not {dtype}"
+    if made_together(recipe) and recipe.nbytes > LARGEST_UNSEEN and stored.held() < recipe.nbytes // 4:
+        return f"of {recipe.nbytes:,} bytes, of which the disk holds {stored.held():,}"
+    return ""
+
+
+@functools.lru_cache(maxsize=16)  # NumPy works out a dtype's name anew each time
+def _name_of(dtype: np.dtype) -> str:
+    return dtype.name if dtype.name in DTYPES else "bfloat16"
+
+
+def _compare_whole(name: str, stored: Any, recipe: Recipe) -> Comparison:
+    """A tensor that costs less than the words about it."""
+    if not isinstance(stored, np.ndarray):  # zarr's
+        stored = np.asarray(stored[...])
+    made = np.empty(recipe.shape, recipe.dtype)
+    recipe.fill(made, threads=1)
+    if stored.tobytes() == made.tobytes():
+        return Comparison(name, True, largest_change=0.0, unchanged=1.0)
+    differing, first, change = _differences(stored, recipe, Piece((), 0, recipe.size), 1)
+    return _comparison(name, recipe, differing, first, change)
 
 
 def _compare(
-    name: str, stored: Any, recipe: Recipe, pool: ThreadPoolExecutor, threads: int, advance: Callable[[int], None]
+    name: str, stored: Any, recipe: Recipe, team: Team, threads: int, advance: Callable[[int], None]
 ) -> Comparison:
     together = made_together(recipe)
     if together:
@@ -191,18 +238,22 @@ def _compare(
     else:
         parts = pieces(recipe.shape, PIECE // recipe.dtype.itemsize)
 
-    def compare(piece: Piece) -> tuple[int, tuple[tuple[int, ...], float, float] | None, float]:
+    def compare(piece: Piece) -> tuple[int, Difference | None, float]:
         return _differences(stored, recipe, piece, threads if together else 1)
 
     changed, change = 0, 0.0
-    first: tuple[tuple[int, ...], float, float] | None = None
+    first: Difference | None = None
     for batch in batches(parts, PIECES_AT_ONCE):
-        for differing, earliest, largest in pool.map(compare, batch):
+        for differing, earliest, largest in team.map(compare, batch):
             changed += differing
             if earliest is not None and (first is None or earliest[0] < first[0]):
                 first = earliest
             change = float(np.maximum(change, largest))  # NaN stays
         advance(sum(piece.size for piece in batch) * recipe.dtype.itemsize)
+    return _comparison(name, recipe, changed, first, change)
+
+
+def _comparison(name: str, recipe: Recipe, changed: int, first: Difference | None, change: float) -> Comparison:
     unchanged = (recipe.size - changed) / recipe.size if recipe.size else 1.0
     if first is None:
         return Comparison(name, True, largest_change=0.0, unchanged=unchanged)
@@ -210,9 +261,7 @@ def _compare(
     return Comparison(name, False, "", index, expected, found, change, unchanged)
 
 
-def _differences(
-    stored: Any, recipe: Recipe, piece: Piece, threads: int
-) -> tuple[int, tuple[tuple[int, ...], float, float] | None, float]:
+def _differences(stored: Any, recipe: Recipe, piece: Piece, threads: int) -> tuple[int, Difference | None, float]:
     """How many elements of the piece differ, index and both values of the first, the largest change."""
     part = recipe.part(piece.at)
     made = np.empty(part.shape, part.dtype)

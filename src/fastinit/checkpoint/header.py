@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..arrays import MAX_SIZE, check_shape
 from ..recipe import Recipe
 from ..stream import check_name
+from .opening import open_regular
 
 #: The library refuses longer headers.
 LONGEST = 100_000_000
@@ -35,6 +38,9 @@ BITS = {
     **dict.fromkeys(("U32", "I32", "F32"), 32),
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
 }
+
+_KEYS = {"dtype", "shape", "data_offsets"}
+_CONTROL = re.compile("[\0-\x1f\x7f]")
 
 #: The key of `__metadata__` that holds the recipes.
 RECIPES = "fastinit"
@@ -59,7 +65,7 @@ def check_tensor_name(name: Any) -> str:
     check_name(name)
     if ".." in name.replace("\\", "/").split("/") or name.startswith(("/", "\\")):
         raise ValueError(f"tensor name {name!r} leads out of a folder")
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+    if _CONTROL.search(name):
         raise ValueError(f"tensor name {name!r} has control characters")
     if name == "__metadata__":
         raise ValueError("a tensor cannot be called '__metadata__': the safetensors format takes that name")
@@ -112,7 +118,7 @@ def read_header(path: str | os.PathLike[str]) -> tuple[list[Entry], dict[str, st
 
 
 def _read(path: Path) -> tuple[list[Entry], dict[str, str]]:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size < 8:
             raise HeaderError(f"no safetensors file: {size} bytes")
@@ -124,15 +130,18 @@ def _read(path: Path) -> tuple[list[Entry], dict[str, str]]:
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise HeaderError("__metadata__ must be a table of text")
-    entries = sorted((_entry(name, value) for name, value in table.items()), key=lambda e: (e.offset, e.nbytes))
-    at = 0
+    start = 8 + length
+    entries = [_entry(name, value, start) for name, value in table.items()]
+    entries.sort(key=operator.attrgetter("offset", "nbytes"))
+    at = start
     for entry in entries:
         if entry.offset != at:
-            raise HeaderError(f"tensor {entry.name!r} starts at byte {entry.offset}, but the one before ends at {at}")
+            ends = f"starts at byte {entry.offset - start}, but the one before ends at {at - start}"
+            raise HeaderError(f"tensor {entry.name!r} {ends}")
         at += entry.nbytes
-    if at != size - 8 - length:
-        raise HeaderError(f"the tensors have {at} bytes, but the file has {size - 8 - length} for them")
-    return [entry._replace(offset=8 + length + entry.offset) for entry in entries], metadata
+    if at != size:
+        raise HeaderError(f"the tensors have {at - start} bytes, but the file has {size - start} for them")
+    return entries, metadata
 
 
 def parse(text: bytes) -> dict[str, Any]:
@@ -153,11 +162,11 @@ def parse(text: bytes) -> dict[str, Any]:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in table:
-            raise HeaderError(f"{name[:80]!r} is there twice")
-        table[name] = value
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise HeaderError(f"{twice[:80]!r} is there twice")
     return table
 
 
@@ -165,13 +174,13 @@ def _no_constant(text: str) -> Any:
     raise HeaderError(f"{text} is no JSON number")
 
 
-def _entry(name: str, value: Any) -> Entry:
-    """One tensor, its offset still counted from the end of the header."""
+def _entry(name: str, value: Any, start: int) -> Entry:
+    """One tensor of a file whose tensors begin at byte `start`."""
     try:
         check_tensor_name(name)
     except ValueError as error:
         raise HeaderError(str(error)) from None
-    if not isinstance(value, Mapping) or set(value) != {"dtype", "shape", "data_offsets"}:
+    if not isinstance(value, dict) or value.keys() != _KEYS:
         raise HeaderError(f"tensor {name!r} needs dtype, shape and data_offsets, and nothing else")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
@@ -187,8 +196,8 @@ def _entry(name: str, value: Any) -> Entry:
     bits = math.prod(shape) * BITS[dtype]
     if bits != 8 * (offsets[1] - offsets[0]):
         raise HeaderError(f"tensor {name!r}: {shape} of {dtype} does not fill bytes {offsets[0]} to {offsets[1]}")
-    return Entry(name, dtype, tuple(shape), offsets[0], offsets[1] - offsets[0])
+    return Entry(name, dtype, tuple(shape), start + offsets[0], offsets[1] - offsets[0])
 
 
 def _integers(value: Any) -> bool:
-    return isinstance(value, list) and len(value) <= 64 and all(type(n) is int for n in value)
+    return isinstance(value, list) and len(value) <= 64 and {int}.issuperset(map(type, value))

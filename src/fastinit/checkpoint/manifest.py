@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
 import itertools
 import math
@@ -25,14 +26,22 @@ from ..initializers import (
 from ..recipe import Recipe
 from ..stream import seed_from_text
 from .header import check_tensor_name
+from .opening import read_file_or_pipe
 from .reading import open_checkpoint
 
 _TOP = ("seed", "dtype", "in_axis", "out_axis", "tensors", "shapes_from", "rules")
 _TENSOR = ("name", "shape", "init", "seed", "dtype")
 _RULE = ("match", "init", "seed", "dtype", "skip")
 
-#: More tensors than this are a mistake in a brace.
+#: More tensors than this, or more bytes of their names, are a mistake in a brace.
 MOST_TENSORS = 1_000_000
+LONGEST_NAMES = 100_000_000
+#: Bytes of a manifest.
+LONGEST = 100_000_000
+#: A key of a hundred parts: TOML's reader takes time and memory by their square. The `+` more are for no way back.
+_DEEP_KEY = re.compile(r"""(?<![\w.-])(?>(?>[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""", re.ASCII)
+#: Dtypes of tensors whose values may become any of ours; all others hold integers, or what is no number.
+_FLOATS = re.compile(r"F\d.*|BF16|[<>]f\d+")
 
 T = TypeVar("T")
 
@@ -88,12 +97,30 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
     """
     path, dtype = Path(path), None if dtype is None else dtype_name(dtype)
     try:
-        top = tomllib.loads(path.read_bytes().decode())
+        return _Manifest(path, tomllib.loads(_text(path)), seed, dtype).recipes()
+    except RecursionError:
+        raise ManifestError([f"{path}: nested too deeply"]) from None
+    except ManifestError:
+        raise
+    except ValueError as error:  # integers of thousands of digits too
+        raise ManifestError([f"{path}: no TOML: {error}"]) from None
+
+
+def _text(path: Path) -> str:
+    """What is in the file, without the mark that some editors put before UTF-8."""
+    try:
+        text = read_file_or_pipe(path, LONGEST)
+    except ValueError as error:
+        raise ManifestError([f"{path}: {error}"]) from None
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in text[:4]:
+        raise ManifestError([f"{path}: it is UTF-16 or UTF-32, and TOML is UTF-8: save it as that"])
+    try:
+        decoded = text.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         raise ManifestError([f"{path}: not UTF-8: {error.reason} at byte {error.start}"]) from None
-    except (ValueError, RecursionError) as error:  # integers of thousands of digits too
-        raise ManifestError([f"{path}: no TOML: {error}"]) from None
-    return _Manifest(path, top, seed, dtype).recipes()
+    if _DEEP_KEY.search(decoded):
+        raise RecursionError
+    return decoded
 
 
 class _Manifest:
@@ -104,6 +131,7 @@ class _Manifest:
         self._top = top | ({} if seed is None else {"seed": seed}) | ({} if dtype is None else {"dtype": dtype})
         self._mistakes: list[str] = []
         self._recipes: dict[str, Recipe] = {}
+        self._room, self._count = LONGEST_NAMES, 0
         self._table_of: dict[str, str] = {}
 
     def recipes(self) -> dict[str, Recipe]:
@@ -152,7 +180,7 @@ class _Manifest:
             self._note("at the top", f"shapes_from must be the path of a file, not {source!r}")
             return
         try:
-            tensors = open_checkpoint(self._path.parent / Path(source).expanduser()).tensors
+            tensors = open_checkpoint(self._path.parent / os.path.expanduser(source)).tensors
         except (OSError, ValueError, ImportError) as error:
             self._note("at the top", f"shapes_from: {error}")
             return
@@ -163,8 +191,11 @@ class _Manifest:
             elif not rule.skip and rule.initializer is not None:
                 dtype = rule.dtype or self._dtype or stored.dtype
                 where = f"{rule.where}: {name}"
-                if stored.dtype not in DTYPES and rule.dtype is None:  # a buffer of integers, say
+                floats = stored.dtype in DTYPES or _FLOATS.fullmatch(stored.dtype) is not None
+                if rule.dtype is None and not floats:  # a buffer of integers, say
                     self._note(where, f"it has dtype {stored.dtype}: give the rule a dtype, or skip = true")
+                elif dtype not in DTYPES:  # 8 bits, say
+                    self._note(where, f"it has dtype {dtype}: give a dtype here or at the top, or skip = true")
                 else:
                     self._add(where, name, rule.initializer, stored.shape, dtype, rule.seed)
 
@@ -212,7 +243,17 @@ class _Manifest:
         if not isinstance(table.get("name"), str):
             self._note(where, "name is missing" if "name" not in table else f"name must be text, not {table['name']!r}")
             return []
-        return self._try(where, lambda: [check_tensor_name(name) for name in expand(table["name"])]) or []
+        if self._count > MOST_TENSORS:
+            return []  # has been said
+        names = self._try(where, lambda: expand(table["name"], self._room))
+        if names is None:
+            return []
+        self._room -= sum(map(len, names))
+        self._count += len(names)
+        if self._count > MOST_TENSORS:
+            self._note(where, f"there are more than {MOST_TENSORS} tensors by now")
+            return []
+        return self._try(where, lambda: [check_tensor_name(name) for name in names]) or []
 
     def _initializer(self, where: str, table: dict[str, Any], own: tuple[str, ...]) -> Initializer | None:
         if "init" not in table:
@@ -272,7 +313,8 @@ class _Manifest:
             return None
 
     def _note(self, where: str, mistake: str) -> None:
-        self._mistakes.append(f"{self._path}: {where}: {mistake}")
+        shown = where if len(where) <= 200 else where[:200] + "..."
+        self._mistakes.append(f"{self._path}: {shown}: {mistake if len(mistake) <= 1000 else mistake[:1000] + '...'}")
 
 
 class _Rule:
@@ -295,10 +337,10 @@ _BRACE = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})")
 
 
-def expand(name: str) -> list[str]:
+def expand(name: str, room: int = LONGEST_NAMES) -> list[str]:
     """Every name that braces stand for: ``{0..21}`` with both ends, ``{00..21}`` of that width, ``{q,k,v}``.
 
-    ValueError for other braces, and for more names than any model has.
+    ValueError for other braces, for more names than any model has, and for names of more than `room` letters.
     """
     texts = _BRACE.split(name)
     if any(mark in text for text in texts[::2] for mark in "{}"):
@@ -308,6 +350,10 @@ def expand(name: str) -> list[str]:
         choices.append(_choices(text))
         if math.prod(map(len, choices)) > MOST_TENSORS:
             raise ValueError(f"name {name!r} stands for more than {MOST_TENSORS} tensors")
+    count = math.prod(map(len, choices))
+    chosen_letters = sum(count // len(words) * sum(map(len, words)) for words in choices)
+    if count * sum(map(len, texts[::2])) + chosen_letters > room:
+        raise ValueError(f"name {name[:80]!r} stands for names of more than {LONGEST_NAMES} letters, with those before")
     return [
         texts[0] + "".join(chosen + after for chosen, after in zip(combination, texts[2::2]))
         for combination in itertools.product(*choices)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import errno
-import functools
-import importlib
 import math
+import mmap
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import DTYPES, check_shape, numpy_dtype
+from ..arrays import check_shape, numpy_dtype
 from ..recipe import Recipe
 from ..stream import check_name
-from .header import CODES, RECIPES, Entry, HeaderError, check_tensor_name, parse, read_header
+from .header import CODES, RECIPES, Entry, HeaderError, parse, read_header
 from .layout import INDEX, SINGLE
+from .opening import open_regular, read_whole
+from .stored import Checkpoint, Stored, name_of, on_disk, reading, recipes_of
+from .zarr_reading import open_zarr
 
 #: The format's dtypes that NumPy has too; bfloat16 is added below.
 _NUMPY = {
@@ -29,21 +29,12 @@ _OURS = {code: name for name, code in CODES.items()}
 
 #: Longer index files are of no model.
 _LONGEST_INDEX = 100_000_000
-
-
-class Stored(NamedTuple):
-    """A tensor on disk: its dtype, by our name or by its format's, its shape, and how to open it as an array."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    open: Callable[[], Any]
-
-
-class Checkpoint(NamedTuple):
-    """What a path holds; `recipes` reads those that it brings itself, if any."""
-
-    tensors: dict[str, Stored]
-    recipes: Callable[[], dict[str, Recipe]]
+#: The longest header that NumPy takes from strangers.
+_LONGEST_NPY_HEADER = 10_000
+#: Bytes of a file that is mapped as a whole.
+MAPPED_WHOLE = 1 << 28
+#: Files that stay mapped.
+MOST_MAPPED = 1000
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -58,7 +49,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """
     path = Path(path)
     if path.suffix == ".zarr":
-        return _zarr(path)
+        return open_zarr(path)
     if path.is_dir():
         if (path / INDEX).exists():
             return _index(path / INDEX)
@@ -72,87 +63,109 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     return _safetensors(path)
 
 
-def _safetensors(path: Path) -> Checkpoint:
+def _safetensors(path: Path, keep: bool = True) -> Checkpoint:
     entries, metadata = read_header(path)
-    tensors = {e.name: Stored(_OURS.get(e.dtype, e.dtype), e.shape, _opener(path, e)) for e in entries}
+    mapped, held = _Mapped(path, keep), lambda: on_disk(path)
+    tensors = {e.name: Stored(_OURS.get(e.dtype, e.dtype), e.shape, _opener(mapped, e), held) for e in entries}
 
     def recipes() -> dict[str, Recipe]:
-        with _reading(path, "the recipes in its metadata"):
-            return _recipes(parse(metadata[RECIPES].encode())) if RECIPES in metadata else {}
+        with reading(path, "the recipes in its metadata"):
+            return recipes_of(parse(metadata[RECIPES].encode())) if RECIPES in metadata else {}
 
     return Checkpoint(tensors, recipes)
 
 
-def _recipes(described: dict[str, Any]) -> dict[str, Recipe]:
-    for name, description in described.items():
-        if not isinstance(description, dict):
-            raise HeaderError(f"that of {name!r} must be a table")
-    return {name: Recipe.from_dict(description) for name, description in described.items()}
+class _Mapped:
+    """A file in memory while someone looks at it: small ones as a whole, so that many tensors share a mapping.
+
+    With `keep` that stays: not for thousands of files, of which a process cannot map so many at once.
+    """
+
+    def __init__(self, path: Path, keep: bool = False) -> None:
+        self.path = path
+        self._keep = keep
+        self._kept: mmap.mmap | None = None
+        self._whole: weakref.ref[mmap.mmap] | None = None
+
+    def view(self, offset: int, nbytes: int) -> np.ndarray:
+        """Those bytes. HeaderError where the file no longer has them."""
+        whole = self._whole() if self._whole else None
+        start = 0
+        if whole is None:
+            with open_regular(self.path) as file:
+                size = os.fstat(file.fileno()).st_size
+                if offset + nbytes > size:
+                    raise HeaderError(f"{self.path}: it has become shorter")
+                if size <= MAPPED_WHOLE:
+                    whole = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+                    self._whole = weakref.ref(whole)
+                    self._kept = whole if self._keep else None
+                else:
+                    start = offset - offset % mmap.ALLOCATIONGRANULARITY
+                    length = offset + nbytes - start
+                    whole = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=start)
+        return np.frombuffer(whole, np.uint8, nbytes, offset - start)
 
 
-@contextmanager
-def _reading(path: Path, what: str) -> Iterator[None]:
-    """Whatever a library makes of a file that is not as it should be, is a HeaderError; but not what the disk says."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, HeaderError) and str(error).startswith(str(path)):
-            raise
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        text = str(error)[:300]
-        raise HeaderError(f"{path}: {what}: {text if text.isprintable() else repr(text)}") from None
-
-
-def _opener(path: Path, entry: Entry) -> Callable[[], np.ndarray]:
+def _opener(mapped: _Mapped, entry: Entry) -> Callable[[], np.ndarray]:
     def array() -> np.ndarray:
         dtype = numpy_dtype("bfloat16") if entry.dtype == "BF16" else np.dtype(_NUMPY.get(entry.dtype, "V"))
         if dtype.kind == "V" and entry.dtype != "BF16":
-            raise ValueError(f"{path}: NumPy has no dtype for {entry.dtype}")
+            raise ValueError(f"{mapped.path}: NumPy has no dtype for {entry.dtype}")
         if entry.nbytes == 0:  # nothing can be mapped
             return np.empty(entry.shape, dtype)
-        raw = np.memmap(path, np.uint8, "r", entry.offset, (entry.nbytes,))
-        return np.ndarray.view(raw, np.ndarray).view(dtype).reshape(entry.shape)
+        return mapped.view(entry.offset, entry.nbytes).view(dtype).reshape(entry.shape)
 
     return array
 
 
 def _index(path: Path) -> Checkpoint:
-    if path.stat().st_size > _LONGEST_INDEX:
-        raise HeaderError(f"{path}: too long for an index")
-    with _reading(path, "no index"):
-        table = parse(path.read_bytes())
+    with open_regular(path) as file, reading(path, "no index"):
+        table = parse(read_whole(file, _LONGEST_INDEX))
     places = table.get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
         raise HeaderError(f"{path}: no weight_map from tensors to files")
     for place in set(places.values()):
-        with _reading(path, "weight_map"):
+        with reading(path, "weight_map"):
             check_name(place)
         if Path(place).name != place or place in ("", ".", "..") or "\\" in place or "\0" in place:
             raise HeaderError(f"{path}: {place!r} is not a file of its folder")
     tensors: dict[str, Stored] = {}
-    members: list[Checkpoint] = []
-    for place in sorted(set(places.values())):
-        held = _safetensors(path.parent / place)
-        for name in held.tensors.keys() - {name for name, where in places.items() if where == place}:
-            raise HeaderError(f"{path}: tensor {name!r} of {place} is not in the index, or is in another file there")
-        tensors |= held.tensors
-        members.append(held)
+    own_recipes: list[Callable[[], dict[str, Recipe]]] = []
+    others, count = [], 0  # the first few, and how many: files can hold any number of them
+    files = sorted(set(places.values()))
+    for place in files:
+        held = _safetensors(path.parent / place, keep=len(files) <= MOST_MAPPED)
+        own_recipes.append(held.recipes)
+        for name, stored in held.tensors.items():
+            if places.get(name) == place:
+                tensors[name] = stored
+            else:  # published models have such; what loads them goes by the index
+                count += 1
+                if count <= 3:
+                    others.append(f"{name!r} of {place}")
     for name in places.keys() - tensors.keys():
         raise HeaderError(f"{path}: tensor {name!r} is not in {places[name]}")
+    more = f" and {count - 3} others" if count > 3 else ""
+    notes = (f"{path}: it leaves out {', '.join(others)}{more}, which are not looked at",) if others else ()
 
     def recipes() -> dict[str, Recipe]:
-        return {name: recipe for held in members for name, recipe in held.recipes().items()}
+        return {name: recipe for read in own_recipes for name, recipe in read().items()}
 
-    return Checkpoint({name: tensors[name] for name in places}, recipes)
+    return Checkpoint({name: tensors[name] for name in places}, recipes, notes)
 
 
 def _npy(path: Path) -> Checkpoint:
-    with open(path, "rb") as file, _reading(path, "no .npy"):
+    with open_regular(path) as file, reading(path, "no .npy"):
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         version = np.lib.format.read_magic(file)
         if version not in readers:
             raise HeaderError(f"its version, {version}, is not read")
+        here, width = file.tell(), 2 * version[0]
+        length = int.from_bytes(file.read(width), "little")
+        if length > _LONGEST_NPY_HEADER:  # NumPy would read it first
+            raise HeaderError(f"its header has {length} bytes")
+        file.seek(here)
         shape, fortran, dtype = readers[version](file)
         check_shape(shape)
         start, nbytes = file.tell(), math.prod(shape) * dtype.itemsize
@@ -160,53 +173,8 @@ def _npy(path: Path) -> Checkpoint:
             raise HeaderError(f"it has no {nbytes} bytes of {dtype}")
 
     def array() -> np.ndarray:
-        order: Any = "F" if fortran else "C"
-        return np.memmap(path, dtype, "r", start, shape, order) if nbytes else np.empty(shape, dtype)
+        if not nbytes:
+            return np.empty(shape, dtype)
+        return _Mapped(path).view(start, nbytes).view(dtype).reshape(shape, order="F" if fortran else "C")
 
-    return Checkpoint({path.stem: Stored(_name(dtype), shape, array)}, dict)
-
-
-def import_zarr() -> Any:
-    """The library; ImportError that says what to install."""
-    try:
-        zarr = importlib.import_module("zarr")
-    except ImportError:
-        zarr = None
-    if zarr is None or int(zarr.__version__.partition(".")[0]) < 3:
-        raise ImportError(".zarr needs zarr 3: pip install 'zarr>=3'")
-    return zarr
-
-
-def _zarr(path: Path) -> Checkpoint:
-    zarr = import_zarr()
-    if not path.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path))
-    with _reading(path, "no zarr"):
-        node = zarr.open(path, mode="r")
-        alone = isinstance(node, zarr.Array)
-        arrays = {path.stem: node} if alone else dict(sorted(_arrays_of(node)))
-        tensors = {
-            check_tensor_name(name): Stored(_name(array.dtype), array.shape, functools.partial(_same, array))
-            for name, array in arrays.items()
-        }
-
-    def recipes() -> dict[str, Recipe]:
-        with _reading(path, "the recipes in its attributes"):
-            return _recipes({name: array.attrs[RECIPES] for name, array in arrays.items() if RECIPES in array.attrs})
-
-    return Checkpoint(tensors, recipes)
-
-
-def _same(array: Any) -> Any:
-    return array
-
-
-def _arrays_of(group: Any) -> Any:
-    """Arrays of a group and of the groups within, by their path."""
-    for _, member in group.members(max_depth=None):
-        if hasattr(member, "chunks"):
-            yield member.path[len(group.path) :].lstrip("/"), member
-
-
-def _name(dtype: np.dtype) -> str:
-    return dtype.name if dtype.name in DTYPES else dtype.str
+    return Checkpoint({path.stem: Stored(name_of(dtype), shape, array, lambda: on_disk(path))}, dict)

@@ -11,6 +11,7 @@ from ..recipe import Recipe
 from ..threads import resolve_threads
 from . import folder, layout, writing, zarr_store
 from .header import check_tensor_name
+from .opening import resolved
 from .writing import Options
 
 
@@ -90,8 +91,8 @@ def save(
     True
     """
     out = Path(path)
-    if out.is_symlink():
-        out = Path(os.path.realpath(out))
+    if out.name not in ("", ".."):
+        out = resolved(out)
     if out.name in ("", ".."):
         raise ValueError(f"'{path}' names no file")
     check_report(progress)

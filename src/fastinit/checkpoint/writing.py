@@ -6,20 +6,23 @@ import errno
 import mmap
 import os
 import queue
+import stat
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ..pieces import Piece, made_together, pieces
+from ..pieces import Piece, batches, made_together, pieces
 from ..progress import Report, advancing
 from ..recipe import Recipe
 from .comparing import holds
 from .layout import File
-from .partial import InTheWay, Partial, remove_leftovers
+from .opening import Directory, InTheWay, NotOurs, kind_of, naming, open_regular
+from .partial import Partial, lock, remove_leftovers, write_all
+from .team import Team
 
 #: Bytes that one thread makes and writes at once: they stay in its cache on the way.
 PIECE = 1 << 20
@@ -28,6 +31,8 @@ STRETCH = 1 << 28
 MOST_PIECES = 4096
 #: More threads would only wait for the file.
 MOST_WRITERS = 32
+#: Threads that wait for small files to reach the disk.
+SYNCING = 8
 
 Advance = Callable[[int], None]
 
@@ -43,50 +48,106 @@ class Options(NamedTuple):
 
 def save(out: Path, file: File, options: Options) -> None:
     """Write one file, unless something is in its way."""
-    if out.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "a folder is where the file should be", str(out))
-    recipes = {tensor.name: tensor.recipe for tensor in file.tensors}
-    complete = options.resume and out.exists() and has_head(out, file)
-    if complete and holds(out, recipes, options.threads, options.progress):
-        remove_leftovers(out, file.identity)  # the last call was killed after its rename
-        return
-    if os.path.lexists(out) and not options.overwrite:
-        raise InTheWay(out)
-    with advancing(options.progress, file.size, out.name, "B") as advance:
-        write(out, file, options, advance)
+    with open_parent(out) as directory:
+        there = directory.status(out.name)
+        if there is not None and stat.S_ISDIR(there.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "a folder is where the file should be", str(out))
+        if there is not None and not stat.S_ISREG(there.st_mode):
+            raise NotOurs(out, kind_of(there))
+        recipes = {tensor.name: tensor.recipe for tensor in file.tensors}
+        complete = options.resume and there is not None and has_head(out, file)
+        if complete and holds(out, recipes, options.threads, options.progress):
+            remove_leftovers(directory, out.name, file.identity)  # the last call was killed after its rename
+            return
+        if there is not None and not options.overwrite:
+            raise InTheWay(out)
+        with advancing(options.progress, file.size, out.name, "B") as advance:
+            write(directory, file, options, advance)
+
+
+def open_parent(out: Path) -> Directory:
+    """The folder in which the output is to be."""
+    try:
+        return Directory.open(out.parent)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(out)) from None
 
 
 def has_head(path: Path, file: File) -> bool:
     """Whether the file at `path` has the size and the header, recipes included, of `file`."""
-    with open(path, "rb") as there:
+    with open_regular(path) as there:
         return os.fstat(there.fileno()).st_size == file.size and there.read(len(file.head)) == file.head
 
 
-def write(out: Path, file: File, options: Options, advance: Advance) -> None:
-    """The file at `out`, by way of its partial file."""
-    partial = Partial(out, file.identity, file.size, resume=options.resume, overwrite=options.overwrite)
+def write(directory: Directory, file: File, options: Options, advance: Advance) -> None:
+    """The file in its folder, by way of its partial file."""
+    partial = Partial(
+        directory, file.name, file.identity, file.size, resume=options.resume, overwrite=options.overwrite
+    )
     threads = min(options.threads, MOST_WRITERS)
     try:
         if partial.done < len(file.head):
             partial.write(file.head, 0)
         start = max(partial.done, len(file.head))
         advance(start)
-        with _Recorder(partial) as recorder, ThreadPoolExecutor(threads) as pool:
+        with _Recorder(partial) as recorder, Team(threads) as team:
             write_piece = _PieceWriter(partial, threads)
-            try:
-                for stretch in _stretches(file, start):
-                    if stretch.together:
-                        _write_together(partial, stretch.jobs[0], options.threads, advance)
-                    else:
-                        for nbytes in pool.map(write_piece, stretch.jobs):
-                            advance(nbytes)
-                    recorder.record(stretch.stop)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        partial.commit(options.overwrite)
+            for stretch in _stretches(file, start):
+                if stretch.together:
+                    _write_together(partial, stretch.jobs[0], options.threads, advance)
+                else:
+                    for nbytes in team.map(write_piece, stretch.jobs):
+                        advance(nbytes)
+                recorder.record(stretch.stop)
+        partial.commit()
     finally:
         partial.close()
+
+
+def write_small(directory: Directory, files: Sequence[File], threads: int, advance: Advance) -> None:
+    """Files of at most a piece in a folder of ours, each made at once: nothing of one is worth a journal."""
+
+    def write_one(file: File) -> int:
+        fd = _opened_afresh(directory, file.name + ".partial")
+        try:
+            write_all(fd, _made(file), 0, directory.path(file.name))
+            with naming(directory.path(file.name)):
+                os.fsync(fd)
+            directory.rename(file.name + ".partial", file.name)
+        finally:
+            os.close(fd)
+        return file.size
+
+    with Team(max(threads, SYNCING)) as team:  # most of the time they wait for the disk
+        for batch in batches(files, MOST_PIECES):
+            for nbytes in team.map(write_one, batch):
+                advance(nbytes)
+
+
+def _opened_afresh(directory: Directory, name: str) -> int:
+    """A new file, locked, in the place of one that was begun and left."""
+    begun = directory.open_own(name)
+    if begun is not None:
+        try:
+            lock(begun, directory.path(name))
+            directory.unlink(name)
+        finally:
+            os.close(begun)
+    fd = directory.create(name)
+    lock(fd, directory.path(name))
+    return fd
+
+
+def _made(file: File) -> bytearray:
+    """All of a small file."""
+    data = bytearray(file.size)
+    data[: len(file.head)] = file.head
+    for _, recipe, offset in file.tensors:
+        if recipe.size:
+            made = np.frombuffer(data, np.uint8, recipe.nbytes, offset)
+            recipe.fill(made.view(recipe.dtype).reshape(recipe.shape), threads=1)
+            _to_little_endian(made, recipe.dtype.itemsize)
+    return data
 
 
 class _Job(NamedTuple):
@@ -187,13 +248,13 @@ class _Recorder:
 
     def __init__(self, partial: Partial) -> None:
         self._partial = partial
-        self._pool = ThreadPoolExecutor(1)
+        self._team = Team(1, background=True)
         self._pending: Future[None] | None = None
 
     def record(self, done: int) -> None:
         """Have it recorded that the file is right up to `done`; waits for the entry before."""
         self._wait()
-        self._pending = self._pool.submit(self._partial.record, done)
+        self._pending = self._team.submit(lambda: self._partial.record(done))
 
     def _wait(self) -> None:
         if self._pending is not None:
@@ -203,6 +264,6 @@ class _Recorder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._pool.shutdown()
+        self._team.__exit__()
         if kind is None:
             self._wait()

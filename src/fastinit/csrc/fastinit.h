@@ -27,8 +27,8 @@ typedef enum {
     FI_CUT_CENTRAL,     /* float32 and both cuts within 2: one rational function */
     FI_CUT_TAILS,       /* float32 and a cut within 3: a rational function of the root of the tail's logarithm */
     FI_CUT_GENERAL,     /* inverse normal of a tail probability in float64 */
-    FI_CUT_LINEAR,      /* cuts closer than 1e-3: z is linear in the word */
-    FI_CUT_EXPONENTIAL, /* nearer cut beyond 1000: the tail is exponential to 1e-6 */
+    FI_CUT_NARROW,      /* cuts closer than 1e-3 and than 1e-3 over the nearer one: the density is all but constant */
+    FI_CUT_EXPONENTIAL, /* nearer cut beyond 1000, or cuts closer than 1e-3: the tail is all but exponential */
 } fi_cut_method;
 
 /* z of a truncated normal from t = (k + 1/2) / 2^bits, k the element's random integer. */
@@ -43,7 +43,10 @@ typedef struct {
     double width;               /* probability between the cuts, relative to exp(-y0) */
     double central_above;       /* tail probabilities above it take the central rational */
     double y0;                  /* -ln of what tail probabilities are relative to */
-    double origin, step;        /* linear, exponential: z = origin + step * (t or -ln X) */
+    double origin, step;        /* narrow, exponential: z = origin + step * (about t, or a share of ln X) */
+    double bend, bend_slope;    /* narrow: how far z stays behind a straight line, at t = 0, and its change with t */
+    double rate, rate_change;   /* exponential: the derivative of -ln Q at the nearer cut; -2 times the second one */
+    double rate_square;
 } fi_cut;
 
 /* Everything an element's value depends on besides its index. Filled by fi_prepare. */
@@ -125,6 +128,7 @@ typedef struct {
     void (*convert)(const fi_values *values, const uint32_t *words, size_t blocks, void *out);
     /* A product of at most FI_SCRATCH_A / FI_PITCH bytes of rows; scratch has FI_SCRATCH bytes, aligned. */
     void (*multiply)(const fi_product *product, char *scratch);
+    int64_t terms; /* of a product, that one call should do at most: a signal waits that long */
 } fi_isa;
 
 #define FI_GATHER 512
@@ -141,7 +145,12 @@ int fi_isa_runs(const fi_isa *isa);
 /* Called now and then on the calling thread; non-zero stops the work. */
 typedef int (*fi_poll)(void *context);
 
-/* Fills the plan with up to `threads` threads. Returns 0, or what poll returned: then part of the
+/* Returned where poll forked the process, and this is the child: the threads at work are not in it. */
+#define FI_FORKED (-0x7FFFFFFF)
+
+#define FI_SERIAL_BELOW 65536 /* elements that one thread makes before a second has woken up: done on one */
+
+/* Fills the plan with up to `threads` threads. Returns 0, or what poll returned, or FI_FORKED: then part of the
  * output has been written. */
 int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int threads, fi_poll poll, void *context);
 
@@ -175,11 +184,15 @@ int fi_scale(fi_dtype dtype, const void *in, int64_t in_pitch, double gain, void
 int fi_accumulate(fi_dtype dtype, const void *addend, int64_t addend_pitch, double *sum, int64_t sum_pitch,
                   int64_t rows, int64_t columns, int threads, fi_poll poll, void *context);
 
-/* Remembers the process, so that children forked from it stay on one thread. Call once at load. */
+/* Remembers the process, so that children forked from it stay on one thread, and its CPUs. Call once at load. */
 void fi_parallel_init(void);
 
 /* OpenMP version date the core was compiled with, 0 without OpenMP. */
 int fi_openmp_version(void);
+
+/* How many threads OpenMP would use here and now: CPUs that this process may use, at most the calling thread's limit
+ * (OMP_NUM_THREADS, OMP_THREAD_LIMIT, omp_set_num_threads). 0 without OpenMP. */
+int fi_openmp_threads(void);
 
 static inline size_t fi_item_size(fi_dtype dtype) { return dtype == FI_FLOAT64 ? 8 : dtype == FI_FLOAT32 ? 4 : 2; }
 

@@ -8,6 +8,7 @@
 #define LANES 8
 #define GROUPS 6    /* vector pairs of Philox in flight: what 16 registers hold */
 #define TILE_ROWS 4 /* of the matrix product, by three vectors each: what 16 registers hold */
+#define TERMS (INT64_C(1) << 29)
 
 typedef __m256i u32v;
 typedef __m256i u64v;

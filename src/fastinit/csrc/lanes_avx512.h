@@ -8,6 +8,7 @@
 #define LANES 16    /* 32-bit lanes in a vector */
 #define GROUPS 8    /* vector pairs of Philox in flight: 17.0 cycles a pair on Zen 5, 18.5 with 6, 16.0 with 10 */
 #define TILE_ROWS 8 /* of the matrix product, by three vectors each: what 32 registers hold */
+#define TERMS (INT64_C(1) << 29)
 
 typedef __m512i u32v;
 typedef __m512i u64v;

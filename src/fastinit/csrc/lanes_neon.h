@@ -8,6 +8,7 @@
 #define LANES 4
 #define GROUPS 4
 #define TILE_ROWS 8
+#define TERMS (INT64_C(1) << 29)
 
 typedef uint32x4_t u32v;
 typedef uint64x2_t u64v;

@@ -9,8 +9,8 @@
 #include "parallel.h"
 #include "round.h"
 
-/* A product's tile: multiples of every TILE_ROWS and of every TILE_COLUMNS, and the terms done before the next look at
- * the clock. Measured: benchmarks/README.md, "Orthogonal". */
+/* A product's tile: multiples of every TILE_ROWS and of every TILE_COLUMNS, and the longest run of terms that a tile
+ * sums before all tiles go on with the next. Measured: benchmarks/README.md, "Orthogonal". */
 #define MOST_COLUMNS 1008
 #define ROW_UNIT 8
 #define COLUMN_UNIT 48
@@ -20,7 +20,7 @@
 #define TILES_A_THREAD 2
 #define PER_ELEMENT 64 /* terms of a product for which a second thread is as worthwhile as for an element of a fill */
 #define REFLECTORS 16  /* in a tile: a cache line of float32 */
-#define ROWS 64        /* in a tile of an elementwise operation */
+#define ELEMENTS 32768 /* in a tile of an elementwise operation, or one row of that many */
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -64,10 +64,14 @@ int fi_multiply(const fi_isa *isa, const fi_product *product, char *scratch, int
                      .down = ceil_div(product->rows, FI_SCRATCH_A / FI_PITCH / size),
                      .across = ceil_div(product->columns, MOST_COLUMNS),
                      .scratch = scratch};
+    const int64_t slab = fi_least(SLAB, isa->terms / (LEAST_ROWS * LEAST_COLUMNS) / FI_DEPTH * FI_DEPTH);
+    const int64_t at_once = isa->terms / fi_least(slab, depth > 0 ? depth : 1);
     /* half of a triangle's tiles are empty */
-    const int64_t least = threads * TILES_A_THREAD * (product->diagonal < FI_ALL ? 4 : 1);
+    const int64_t least = threads > 1 ? threads * TILES_A_THREAD * (product->diagonal < FI_ALL ? 4 : 1) : 1;
     int64_t tiles;
-    while (tiles = j.down * j.across, threads > 1 && (tiles < least || (tiles < 2 * least && tiles % threads))) {
+    while (tiles = j.down * j.across,
+           tiles < least || (tiles < 2 * least && tiles % threads) ||
+               ceil_div(product->rows, j.down) * ceil_div(product->columns, j.across) > at_once) {
         const int64_t rows = product->rows / (j.down + 1), columns = product->columns / (j.across + 1);
         if (columns >= LEAST_COLUMNS && (columns >= rows || rows < LEAST_ROWS))
             j.across++;
@@ -76,9 +80,9 @@ int fi_multiply(const fi_isa *isa, const fi_product *product, char *scratch, int
         else
             break;
     }
-    for (int64_t first = 0; first == 0 || first < depth; first += SLAB) {
+    for (int64_t first = 0; first == 0 || first < depth; first += slab) {
         fi_product *p = &j.product;
-        p->depth = fi_least(depth - first, SLAB);
+        p->depth = fi_least(depth - first, slab);
         p->a = product->a + first * product->a_depth * size;
         p->b = product->b + first * product->b_depth * size;
         p->row_reach = product->row_reach - first;
@@ -224,23 +228,45 @@ typedef struct {
     double gain;
     void *out;
     int64_t out_pitch, rows, columns;
+    int64_t down, across; /* rows and columns of a tile */
 } rows_job;
+
+/* The rows and columns of a tile. */
+typedef struct {
+    int64_t top, bottom, left, count;
+} part;
+
+static part part_of(const rows_job *j, uint64_t tile) {
+    const int64_t across = ceil_div(j->columns, j->across);
+    const int64_t top = (int64_t)tile / across * j->down, left = (int64_t)tile % across * j->across;
+    return (part){top, fi_least(j->rows, top + j->down), left, fi_least(j->columns - left, j->across)};
+}
+
+static int elementwise(fi_tile do_tile, rows_job *j, int threads, fi_poll poll, void *context) {
+    if (j->rows == 0 || j->columns == 0)
+        return 0;
+    j->across = fi_least(j->columns, ELEMENTS);
+    j->down = fi_least(j->rows, ELEMENTS / j->across);
+    const int64_t tiles = ceil_div(j->rows, j->down) * ceil_div(j->columns, j->across);
+    return fi_parallel(do_tile, j, (uint64_t)tiles, (uint64_t)(j->rows * j->columns), threads, poll, context);
+}
 
 static void do_scale_tile(const void *context, uint64_t tile, int thread) {
     const rows_job *j = context;
-    const int64_t end = fi_least(j->rows, ((int64_t)tile + 1) * ROWS), n = j->columns;
+    const part p = part_of(j, tile);
+    const int64_t n = p.count;
     const float gain = (float)j->gain;
     (void)thread;
-    for (int64_t row = (int64_t)tile * ROWS; row < end; row++) {
-        const float *in = (const float *)j->in + row * j->in_pitch;
-        uint16_t *narrow = (uint16_t *)j->out + row * j->out_pitch;
+    for (int64_t row = p.top; row < p.bottom; row++) {
+        const float *in = (const float *)j->in + row * j->in_pitch + p.left;
+        uint16_t *narrow = (uint16_t *)j->out + row * j->out_pitch + p.left;
         if (j->dtype == FI_FLOAT64) {
-            const double *from = (const double *)j->in + row * j->in_pitch;
-            double *to = (double *)j->out + row * j->out_pitch;
+            const double *from = (const double *)j->in + row * j->in_pitch + p.left;
+            double *to = (double *)j->out + row * j->out_pitch + p.left;
             for (int64_t i = 0; i < n; i++)
                 to[i] = j->gain * from[i];
         } else if (j->dtype == FI_FLOAT32) {
-            float *to = (float *)j->out + row * j->out_pitch;
+            float *to = (float *)j->out + row * j->out_pitch + p.left;
             for (int64_t i = 0; i < n; i++)
                 to[i] = gain * in[i];
         } else if (j->dtype == FI_FLOAT16) {
@@ -255,29 +281,29 @@ static void do_scale_tile(const void *context, uint64_t tile, int thread) {
 
 int fi_scale(fi_dtype dtype, const void *in, int64_t in_pitch, double gain, void *out, int64_t out_pitch, int64_t rows,
              int64_t columns, int threads, fi_poll poll, void *context) {
-    const rows_job j = {dtype, in, in_pitch, gain, out, out_pitch, rows, columns};
-    return fi_parallel(do_scale_tile, &j, (uint64_t)ceil_div(rows, ROWS), (uint64_t)(rows * columns), threads, poll,
-                       context);
+    rows_job j = {dtype, in, in_pitch, gain, out, out_pitch, rows, columns, 0, 0};
+    return elementwise(do_scale_tile, &j, threads, poll, context);
 }
 
 static void do_accumulate_tile(const void *context, uint64_t tile, int thread) {
     const rows_job *j = context;
-    const int64_t end = fi_least(j->rows, ((int64_t)tile + 1) * ROWS), n = j->columns;
+    const part p = part_of(j, tile);
+    const int64_t n = p.count;
     (void)thread;
-    for (int64_t row = (int64_t)tile * ROWS; row < end; row++) {
-        double *sum = (double *)j->out + row * j->out_pitch;
+    for (int64_t row = p.top; row < p.bottom; row++) {
+        const int64_t from = row * j->in_pitch + p.left;
+        double *sum = (double *)j->out + row * j->out_pitch + p.left;
         if (j->dtype == FI_FLOAT64)
             for (int64_t i = 0; i < n; i++)
-                sum[i] += ((const double *)j->in + row * j->in_pitch)[i];
+                sum[i] += ((const double *)j->in + from)[i];
         else
             for (int64_t i = 0; i < n; i++)
-                sum[i] += (double)((const float *)j->in + row * j->in_pitch)[i];
+                sum[i] += (double)((const float *)j->in + from)[i];
     }
 }
 
 int fi_accumulate(fi_dtype dtype, const void *addend, int64_t addend_pitch, double *sum, int64_t sum_pitch,
                   int64_t rows, int64_t columns, int threads, fi_poll poll, void *context) {
-    const rows_job j = {dtype, addend, addend_pitch, 1, sum, sum_pitch, rows, columns};
-    return fi_parallel(do_accumulate_tile, &j, (uint64_t)ceil_div(rows, ROWS), (uint64_t)(rows * columns), threads,
-                       poll, context);
+    rows_job j = {dtype, addend, addend_pitch, 1, sum, sum_pitch, rows, columns, 0, 0};
+    return elementwise(do_accumulate_tile, &j, threads, poll, context);
 }

@@ -10,7 +10,7 @@
 typedef void (*fi_tile)(const void *job, uint64_t tile, int thread);
 
 /* Does tiles 0 .. tiles - 1 on up to `threads` threads; `cost`, that of all of them, is in elements of a fill. Returns
- * 0, or what poll returned: then some tiles have not been done. */
+ * 0, or what poll returned, or FI_FORKED: then some tiles have not been done. */
 int fi_parallel(fi_tile do_tile, const void *job, uint64_t tiles, uint64_t cost, int threads, fi_poll poll,
                 void *context);
 

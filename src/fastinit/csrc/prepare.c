@@ -41,14 +41,15 @@ static double density(double x) {
     const double square = x * x, rest = fi_fma64(x, x, -square);
     return INV_SQRT_TWO_PI * exp_negative(-0.5 * square) * (square < 1e300 ? 1 - 0.5 * rest : 1);
 }
-/* Q(x) / density(x) for x >= 1 by Laplace's continued fraction 1/(x + 1/(x + 2/(x + ...))), all
+/* density(x) / Q(x) for x >= 1 by Laplace's continued fraction x + 1/(x + 2/(x + ...)), all
  * terms positive; 400 of them leave exp(-2 x sqrt(800)) (Abramowitz & Stegun 26.2.14). */
-static double mills_ratio(double x) {
+static double hazard(double x) {
     double tail = x;
     for (int k = 400; k > 0; k--)
         tail = x + k / tail;
-    return 1 / tail;
+    return tail;
 }
+static double mills_ratio(double x) { return 1 / hazard(x); }
 /* Phi(x) - 1/2 for 0 <= x < 1: density(x) (x + x^3/3 + x^5/(3 5) + ...) (26.2.11). */
 static double central_area(double x) {
     double sum = 0;
@@ -221,18 +222,27 @@ static void prepare_cut(fi_cut *cut, int bits, double lower, double upper) {
     cut->y0 = 0;
     cut->split = upper_side ? 0 : everything;
     const int one_sided = upper_side || lower_side;
-    if (one_sided && near > 1000) {
-        /* -ln of the tail relative to Q(near) is near to near (z - near) */
-        const double outside = exp_negative(-(far - near) * near);
+    const double span = upper - lower;
+    if (span < 1e-3 && (!one_sided || near * span < 1e-3)) {
+        /* The density falls by its logarithm's slope -z. To first order in it, z = lower + s - s (span - s)
+         * (lower / 2 + (span + s) / 6), s = t span; what is left out is below 2e-8 span. */
+        cut->method = FI_CUT_NARROW;
+        cut->origin = lower;
+        cut->step = span;
+        cut->bend = span * (lower / 2 + span / 6);
+        cut->bend_slope = span * span / 6;
+    } else if (one_sided && (near > 1000 || span < 1e-3)) {
+        /* -ln Q(near + d) + ln Q(near) is rate d + change d^2 / 2, to 2e-8 of itself */
+        const double rate = hazard(near), change = rate * (rate - near);
+        const double outside = is_finite(span) ? exp_negative(-span * fi_fma64(change / 2, span, rate)) : 0;
         cut->method = FI_CUT_EXPONENTIAL;
         cut->base_low = cut->base_high = outside;
         cut->width = 1 - outside;
         cut->origin = lower_side ? -near : near;
-        cut->step = lower_side ? 1 / near : -1 / near;
-    } else if (upper - lower < 1e-3) {
-        cut->method = FI_CUT_LINEAR;
-        cut->origin = lower;
-        cut->step = upper - lower;
+        cut->step = lower_side ? 2 : -2;
+        cut->rate = rate;
+        cut->rate_change = -2 * change;
+        cut->rate_square = rate * rate;
     } else if (bits == 32 && lower >= -2 && upper <= 2) {
         const double area = signed_area(upper) - signed_area(lower);
         cut->method = FI_CUT_CENTRAL;

@@ -2,7 +2,7 @@
  *
  * Opened by isa_*.c, once per file, with these parameters:
  *   ISA                 the name, which becomes the suffix of every function: base, avx2, avx512, neon
- *   lanes_<ISA>.h       included before: the lane operations and LANES, GROUPS (see lanes.md)
+ *   lanes_<ISA>.h       included before: the lane operations and LANES, GROUPS, ... (see lanes.md)
  * It defines one object with external linkage, fi_isa_<ISA>. Everything else is static, so that
  * no function compiled for a newer CPU can be linked into code for an older one. */
 #ifndef ISA
@@ -253,4 +253,4 @@ static void FN(multiply)(const fi_product *p, char *scratch) {
         FN(multiply_f32)(p, scratch);
 }
 
-const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(gather), FN(words), FN(convert), FN(multiply)};
+const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(gather), FN(words), FN(convert), FN(multiply), TERMS};

@@ -149,14 +149,20 @@ LANE f32v truncated_tails_f32(u32v words, const fi_values *values) {
 /* z for any other cuts, in float64, from the integer k. */
 LANE f64v truncated_z(f64v k, const fi_cut *cut) {
     const f64v scale = f64_set(cut->scale), half = f64_set(cut->half);
-    if (cut->method == FI_CUT_LINEAR)
-        return f64_fma(f64_fma(k, scale, half), f64_set(cut->step), f64_set(cut->origin));
+    if (cut->method == FI_CUT_NARROW) {
+        f64v t = f64_fma(k, scale, half), one = f64_set(1.0);
+        f64v bend = f64_mul(f64_sub(one, t), f64_fma(t, f64_set(cut->bend_slope), f64_set(cut->bend)));
+        return f64_fma(f64_mul(t, f64_set(cut->step)), f64_sub(one, bend), f64_set(cut->origin));
+    }
     m64 lower = f64_lt(k, f64_set(cut->split));
     f64v mirrored = f64_sub(f64_set(cut->kmax), k);
     f64v t = f64_fma(f64_select(lower, k, mirrored), scale, half);
     f64v tail = f64_fma(t, f64_set(cut->width), f64_select(lower, f64_set(cut->base_low), f64_set(cut->base_high)));
-    if (cut->method == FI_CUT_EXPONENTIAL)
-        return f64_fma(log_f64(tail), f64_set(cut->step), f64_set(cut->origin));
+    if (cut->method == FI_CUT_EXPONENTIAL) { /* the root of y = rate d + change d^2 / 2, y = -ln X */
+        f64v l = log_f64(tail);
+        f64v root = f64_sqrt(f64_fma(l, f64_set(cut->rate_change), f64_set(cut->rate_square)));
+        return f64_fma(f64_div(l, f64_add(f64_set(cut->rate), root)), f64_set(cut->step), f64_set(cut->origin));
+    }
     m64 central = f64_lt(f64_set(cut->central_above), tail);
     f64v z = m64_any(central) ? inverse_normal_central(f64_sub(f64_set(0.5), tail)) : f64_set(0.0);
     if (!m64_all(central))

@@ -2,7 +2,8 @@
 
 ``import fastinit.torch as init`` stands for ``torch.nn.init``; ``with fastinit.torch.intercept():`` fills what existing
 code initializes; `init_module_` fills a module by the names of its parameters. All of them fill a `DTensor` shard by
-shard with the values of the global tensor. Axes are torch's: a weight is (out, in, \\*kernel).
+shard with the values of the global tensor. Axes are torch's, a weight is (out, in, \\*kernel); `init_module_` knows
+modules that have others.
 """
 
 from ..extras import require

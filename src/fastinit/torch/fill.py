@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from ..recipe import Part
 from .memory import DTYPES, check_memory, dtype_name, write
-from .shards import global_shape, held_by, is_dtensor, jobs
+from .shards import Held, global_shape, held_by, is_dtensor, is_sharded_tensor, jobs
 
 
 def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.Tensor:
@@ -57,6 +58,18 @@ def fill_checked(tensor: torch.Tensor, recipe: Part) -> torch.Tensor:
     return tensor
 
 
+def fill_stack_checked(tensor: torch.Tensor, recipes: Sequence[Part]) -> torch.Tensor:
+    """`fill_checked` of a stack of tensors along axis 0, each with a recipe of its own."""
+    with torch.no_grad():
+        for held in held_by(tensor):
+            for local, position in enumerate(position for run in held.runs[0] for position in run):
+                for job in jobs(Held(held.local[local], held.runs[1:]), recipes[position]):
+                    write(job.view, job.part, job.rows)
+        if is_dtensor(tensor):
+            torch.autograd.graph.increment_version(tensor)
+    return tensor
+
+
 def check_recipe(recipe: Any) -> None:
     """TypeError for what is no recipe and no part of one."""
     if not isinstance(recipe, Part):
@@ -66,8 +79,27 @@ def check_recipe(recipe: Any) -> None:
 def check_fillable(tensor: torch.Tensor, *, staged: bool = False, meta: bool = False) -> None:
     """TypeError, ValueError or RuntimeError unless what this process holds of a tensor can be filled."""
     dtype_name(tensor)
+    check_lasting(tensor)
     for held in held_by(tensor):
         check_memory(held.local, staged=staged, meta=meta)
+
+
+def check_lasting(tensor: Any) -> None:
+    """ValueError for what looks like a weight, but does not hold its values: to fill it would change nothing."""
+    if is_sharded_tensor(tensor):  # has neither a base nor a graph
+        return
+    base = tensor._base if tensor._is_view() else tensor
+    if base.grad_fn is not None:
+        raise ValueError(
+            f"the tensor is computed from others ({base.grad_fn.name()}), so it does not keep what it is filled with: "
+            "fill what it is computed from, or its module by init_module_"
+        )
+    whole = getattr(tensor, "ds_shape", None)
+    if whole is not None and tuple(whole) != tuple(tensor.shape):
+        raise ValueError(
+            f"the tensor is ZeRO-3's placeholder of a weight of shape {tuple(whole)}: fill it within "
+            "deepspeed.zero.GatheredParameters(parameters, modifier_rank=0)"
+        )
 
 
 def tensor(recipe: Part, **options: Any) -> torch.Tensor:

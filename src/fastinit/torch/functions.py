@@ -14,23 +14,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch.nn.init import (
-    _calculate_correct_fan,
-    _calculate_fan_in_and_fan_out,
-    calculate_gain,
-    constant_,
-    dirac_,
-    eye_,
-    ones_,
-    zeros_,
-)
+from torch.nn.init import _calculate_correct_fan, _calculate_fan_in_and_fan_out, calculate_gain
 
 from ..initializers import cached_init
 from ..recipe import Recipe
-from .fill import check_fillable, fill_checked
+from .fill import check_fillable, check_lasting, fill_checked
 from .memory import array_of, dtype_name
 from .seeds import check_key, key
-from .shards import global_shape, held_by, local_position
+from .shards import global_shape, held_by, placed
 
 __all__ = [
     "calculate_gain",
@@ -52,6 +43,9 @@ __all__ = [
 
 #: Axes of a torch weight.
 AXES = {"in_axis": 1, "out_axis": 0}
+
+#: Uniforms that `sparse_` orders at a time: 4 MiB of them stay in the cache.
+SPARSE_BLOCK = 1 << 19
 
 Generator: TypeAlias = "torch.Generator | None"
 
@@ -225,6 +219,7 @@ def orthogonal_(
     Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
     networks", ICLR 2014. Mezzadri, "How to generate random matrices from the classical compact groups", 2007.
     """
+    check_lasting(tensor)
     if tensor.ndimension() < 2:
         raise ValueError("Only tensors with 2 or more dimensions are supported")
     if tensor.numel() == 0:
@@ -251,6 +246,7 @@ def sparse_(
     ----------
     Martens, "Deep learning via Hessian-free optimization", ICML 2010.
     """
+    check_lasting(tensor)
     if tensor.ndimension() != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     _refused_by_torch(tensor, "normal_", 0, std, generator=generator)
@@ -258,19 +254,57 @@ def sparse_(
     if recipe is None:
         return tensor
     rows, columns = recipe.shape
-    zeros = range(rows)[: math.ceil(sparsity * rows)]
+    zeros = len(range(rows)[: math.ceil(sparsity * rows)])
     fill_checked(tensor, recipe)
     order = Recipe("uniform", (columns, rows), dtype="float64", seed=recipe.seed, name=f"{recipe.name}/zeros")
+    block = min(columns, max(1, SPARSE_BLOCK // rows))
+    uniforms = np.empty((block, rows))
     with torch.no_grad():
         for held in held_by(tensor):
             array = array_of(held.local)
-            for column in range(columns):
-                local = local_position(held.runs[1], column)
-                if local is not None and len(zeros):
-                    chosen = np.argsort(order[column], kind="stable")[: len(zeros)]
-                    here = (local_position(held.runs[0], int(row)) for row in chosen)
-                    array[[row for row in here if row is not None], local] = 0
+            for columns_here, run in placed(held.runs[1]):
+                for low in range(run.start, run.stop, block):
+                    high = min(low + block, run.stop)
+                    at = columns_here.start + low - run.start
+                    # ordering takes several times as long as drawing: no threads, which may have to be waited for
+                    drawn = order.fill(uniforms[: high - low], np.s_[low:high], threads=1)
+                    chosen = _least(drawn, zeros).T
+                    for rows_here, where in placed(held.runs[0]):
+                        np.copyto(array[rows_here, at : at + high - low], 0, where=chosen[where])
     return tensor
+
+
+def _least(numbers: np.ndarray, count: int) -> np.ndarray:
+    """Where the `count` least numbers of each row are, the first of equal ones before the others."""
+    if not 0 < count < numbers.shape[1]:
+        return np.full(numbers.shape, count > 0)
+    bound = np.partition(numbers, count - 1, axis=1)[:, count - 1, None]
+    least = numbers <= bound
+    for row in np.flatnonzero(np.count_nonzero(least, axis=1) > count):  # equal ones, some of which are too many
+        least[row] = False
+        least[row, np.argsort(numbers[row], kind="stable")[:count]] = True
+    return least
+
+
+# ---- constants -------------------------------------------------------------------------------------------------
+
+
+def _torchs(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """torch's own function, but for tensors that would not keep the values."""
+
+    @functools.wraps(function)
+    def checked(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        check_lasting(tensor)
+        return function(tensor, *args, **kwargs)
+
+    return checked
+
+
+constant_ = _torchs(torch.nn.init.constant_)
+ones_ = _torchs(torch.nn.init.ones_)
+zeros_ = _torchs(torch.nn.init.zeros_)
+eye_ = _torchs(torch.nn.init.eye_)
+dirac_ = _torchs(torch.nn.init.dirac_)
 
 
 # ---- the deprecated names ------------------------------------------------------------------------------------
@@ -355,6 +389,7 @@ def _cuts(mean: float, std: float, a: float, b: float) -> tuple[float, float]:
 def _xavier(
     tensor: torch.Tensor, initializer: str, gain: float, generator: Generator, seed: int | None, name: str
 ) -> torch.Tensor:
+    check_lasting(tensor)
     _calculate_fan_in_and_fan_out(tensor)  # raises torch's error for fewer than two axes
     method, *numbers = ("uniform_", -gain, gain) if "uniform" in initializer else ("normal_", 0, gain)
     _refused_by_torch(tensor, method, *numbers, generator=generator)
@@ -371,6 +406,7 @@ def _kaiming(
     seed: int | None,
     name: str,
 ) -> torch.Tensor:
+    check_lasting(tensor)
     if 0 in tensor.shape:
         warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=3)
         return tensor

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import torch
+from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from . import functions
+from .fill import check_lasting
 from .memory import DTYPES
 from .seeds import BLOCKS, Count
 from .shards import is_dtensor
@@ -61,19 +66,22 @@ def intercept(seed: int | None = None) -> Iterator[Count]:
     Distributions are torch's; values are not, and depend on neither threads nor CPU. Plain tensors, parameters and
     DTensors of float32, float64, float16 and bfloat16 in the CPU's memory are filled. All else is left to torch: other
     devices, ``meta`` and fake tensors, subclasses, other dtypes, what torch refuses, constants, and other random
-    functions. A fill of nothing does not count.
+    functions. A fill of nothing does not count; nor does one of what keeps no values, such as a weight that is computed
+    from others or a placeholder of ZeRO-3, which is left to torch with a warning.
 
     For building models, not for training them: what resets torch's generators within the block (``manual_seed``,
     activation checkpointing) does not reset the count. Only this thread is affected, and no process that is forked in
     the block. Of nested blocks the innermost fills.
     """
     count = Count(seed)
+    marking = register_module_forward_hook(_mark_computed)
     BLOCKS.open.append(count)
     try:
         with _Filling(count):
             yield count
     finally:
         BLOCKS.open.pop()
+        marking.remove()
 
 
 class _Filling(TorchFunctionMode):  # type: ignore[misc]
@@ -152,6 +160,9 @@ class _Filling(TorchFunctionMode):  # type: ignore[misc]
             name = _ASKING.get(frame.f_code.co_name)
             if name is not None and frame.f_locals.get("tensor") is args[0]:
                 given = {key: value for key, value in frame.f_locals.items() if key in _PARAMETERS[name]}
+                if _is_lost(args[0], name):  # its steps are no fills either
+                    getattr(torch.nn.init, name)(args[0], **given)
+                    return True
                 nothing = object()
                 if self._fill(args[0], name, (), given, otherwise=lambda: nothing) is not nothing:
                     return True
@@ -161,7 +172,7 @@ class _Filling(TorchFunctionMode):  # type: ignore[misc]
         self, tensor: Any, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], otherwise: Callable[[], Any]
     ) -> Any:
         """The fill by our function of that name; `otherwise` does what torch would, where we do not."""
-        if not _is_fillable(tensor):
+        if _is_lost(tensor, name) or not _is_fillable(tensor):
             return otherwise()
         given = {name: value for name, value in kwargs.items() if name != "tensor"}
         before = self._count.fills
@@ -210,6 +221,51 @@ def _caller() -> FrameType | None:
     while frame is not None and frame.f_code.co_name == "__torch_function__":
         frame = frame.f_back
     return frame
+
+
+def _mark_computed(module: torch.nn.Module, args: Any, output: Any) -> None:
+    """Mark the memory of a weight that a parametrization has computed: without gradients, nothing else tells it.
+
+    transformers initializes so (the convolution over positions of Wav2Vec2 is weight-normed), and so does older code,
+    by ``module.weight.data.normal_()``. What shares the memory of a parameter or buffer keeps its values.
+    """
+    if not isinstance(module, ParametrizationList) or type(output) is not torch.Tensor:
+        return
+    storage = _storage(output)
+    kept = (_storage(tensor) for tensor in itertools.chain(module.parameters(), module.buffers()))
+    if storage is not None and all(storage is not other for other in kept):
+        storage._fastinit_computed = True
+
+
+def _storage(tensor: torch.Tensor) -> Any:
+    """The memory that a tensor shares with its views and with what is detached from it; None if it has none."""
+    try:
+        return tensor.untyped_storage()
+    except RuntimeError:  # a sparse tensor, say
+        return None
+
+
+def _is_lost(tensor: Any, name: str) -> bool:
+    """Whether a fill would change nothing that lasts; warns of it."""
+    if not _is_plain(tensor) or _is_watched():
+        return False
+    try:
+        check_lasting(tensor)
+        base = tensor._base if tensor._is_view() else tensor
+        if type(base) is torch.Tensor and getattr(_storage(base), "_fastinit_computed", False):
+            raise ValueError("the tensor is a weight that a parametrization computes: fill its module by init_module_")
+    except ValueError as error:
+        warnings.warn(f"{name} changes nothing that lasts: {error}", stacklevel=_level())
+        return True
+    return False
+
+
+def _level() -> int:
+    """The stacklevel, for the function that asks, of the code that is neither torch's nor in this file."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "fastinit"):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _is_watched() -> bool:

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..initializers import Initializer, init, known_parameters
+from ..initializers import Initializer, init
 from ..recipe import Recipe
 from ..stream import check_name, check_seed
-from .fill import check_fillable, fill_
-from .functions import AXES
+from .fill import check_fillable, fill_checked, fill_stack_checked
 from .memory import dtype_name
+from .owners import Axes, axes_of, fit
+from .parametrized import Computed, Values, computed_weights, set_values
 from .shards import global_shape, held_by, is_dtensor, is_sharded_tensor, local_position
 from .sharing import check_overlaps, identity
 
@@ -45,8 +46,9 @@ def init_module_(
         On any device, ``meta`` included, with or without DTensors (FSDP2's ``fully_shard``, tensor parallel).
     rules : mapping of str to initializer
         Globs of whole parameter names, such as ``"*.weight"``, in the order in which they are tried, with what fills
-        the parameters: a name (whose axes are torch's: ``in_axis=1, out_axis=0``), an `Initializer` of `fastinit.init`
-        (with the axes that it has), or ``None`` to leave them as they are.
+        the parameters: a name (whose axes are those of the module that owns the parameter, ``in_axis=1, out_axis=0``
+        for most), an `Initializer` of `fastinit.init` (with the axes that it has), or ``None`` to leave them as they
+        are.
     seed : int, optional
         Every parameter has the values of ``fastinit.recipe(initializer, shape, dtype=..., seed=seed, name=name)``.
     prefix : str, optional
@@ -78,9 +80,14 @@ def init_module_(
     construction matters, except that a tied parameter, which is filled once, goes by the first of its names. The row
     ``padding_idx`` of an embedding becomes 0. Values for devices other than the CPU pass through a buffer of 64 MiB
     (orthogonal ones through one of their own size).
+
+    A weight that is computed (weight_norm, spectral_norm, pruning) goes by its own name, ``weight``, and comes out as
+    asked; other parametrizations are refused. An initializer that depends on axes is refused for parameters of three
+    axes or more in modules that nobody knows, unless it states them. Orthogonal matrices that are stacked have names of
+    their own: ``"experts.down_proj/0"``, ``/1``, ...
     """
-    planned = _plan(module, rules, check_seed(seed), check_name(prefix))
-    unset = _meta_buffers(module)
+    plan = _plan(module, rules, check_seed(seed), check_name(prefix))
+    unset = {name: owner for name, owner in _meta_buffers(module).items() if name not in plan.values}
     if buffers is None:
         names = [name for name, owner in unset.items() if not _is_statistic(owner, name)]
         if names:
@@ -90,29 +97,48 @@ def init_module_(
             )
     if _materialise(module, device):
         _set_buffers(module, unset, buffers)
-    parameters = dict(module.named_parameters(remove_duplicate=False))
-    sharded = _sharded(module)
+    tensors = _tensors(module) | _sharded(module)
     with torch.no_grad():
-        for name, entry in planned.items():
-            tensor = sharded.get(name, parameters[name])
-            fill_(tensor, entry.recipe, staged=True)
+        for name, entry in plan.parameters.items():
+            tensor = tensors[name]
+            check_fillable(tensor, staged=True)  # it may have got its memory only now
+            if entry.each:
+                fill_stack_checked(tensor, entry.recipes)
+            else:
+                fill_checked(tensor, entry.recipes[0])
             for row in entry.zero_rows:
                 _zero_row(tensor, row)
+        for name, values in plan.values.items():
+            set_values(tensors[name], values)
+    for weight in plan.computed:
+        weight.refresh()
     return module
 
 
 class Planned(NamedTuple):
-    """What fills a parameter, and its rows that stay 0."""
+    """What fills a parameter: a recipe, or one for each matrix of a stack; and its rows that stay 0."""
 
-    recipe: Recipe
+    recipes: list[Recipe]
+    each: bool
     zero_rows: set[int]
+
+
+class Plan(NamedTuple):
+    """What fills a module: parameters by their names in it, what follows from them, and the weights they make."""
+
+    parameters: dict[str, Planned]
+    values: Values
+    computed: list[Computed]
 
 
 # ---- names and rules -------------------------------------------------------------------------------------------
 
 
-def clean_names(module: torch.nn.Module) -> dict[str, str]:
-    """Every parameter's name, also the further ones of tied parameters -> without the wrappers' prefixes."""
+def clean_names(module: torch.nn.Module, computed: Mapping[str, Computed]) -> dict[str, str]:
+    """Every parameter's name, also the further ones of tied parameters -> without the wrappers' prefixes.
+
+    What a weight is computed from goes by the weight's name.
+    """
     parallel = {
         name + "." if name else ""
         for name, child in module.named_modules(remove_duplicate=False)
@@ -121,7 +147,7 @@ def clean_names(module: torch.nn.Module) -> dict[str, str]:
     cleaned = {}
     for name, _ in module.named_parameters(remove_duplicate=False):
         kept, before = [], ""
-        for part in name.split("."):
+        for part in (computed[name].weight if name in computed else name).split("."):
             if not (part in WRAPPERS or (part == "module" and before in parallel)):
                 kept.append(part)
             before += part + "."
@@ -129,23 +155,30 @@ def clean_names(module: torch.nn.Module) -> dict[str, str]:
     return cleaned
 
 
-def _plan(module: torch.nn.Module, rules: Rules, seed: int, prefix: str) -> dict[str, Planned]:
-    """Parameters by their names in the module -> what fills them; all mistakes in one error."""
+def _plan(module: torch.nn.Module, rules: Rules, seed: int, prefix: str) -> Plan:
+    """What fills which parameter; all mistakes in one error."""
     fsdp1 = getattr(sys.modules.get("torch.distributed.fsdp"), "FullyShardedDataParallel", None)
     if fsdp1 is not None and any(isinstance(child, fsdp1) for child in module.modules()):
         raise TypeError("FSDP1 flattens parameters: call init_module_ before wrapping, or use fully_shard")
     compiled = [(re.compile(translate(pattern)), initializer) for pattern, initializer in _checked(rules)]
-    cleaned, sharded, zero_rows = clean_names(module), _sharded(module), _padding(module)
-    planned: dict[str, Planned] = {}
-    owners: dict[str, str] = {}
-    seen: set[Hashable] = set()
-    unmatched, mistakes = [], []
+    computed = computed_weights(module)
+    cleaned, sharded, zero_rows = clean_names(module, computed), _sharded(module), _padding(module)
+    owned = _owned(module, computed)
+    tensors = _tensors(module) | sharded
+    plan = Plan({}, {}, [])
+    names: dict[str, str] = {}
+    first: dict[Hashable, str] = {}  # names of what has been seen
+    unmatched: list[str] = []
+    mistakes: list[str] = []
     for name, parameter in module.named_parameters():
-        full = prefix + cleaned[name]
-        if not torch.nn.parameter.is_lazy(parameter):
-            if identity(parameter) in seen:
-                continue  # filled under its first name
-            seen.add(identity(parameter))
+        full, made = prefix + cleaned[name], computed.get(name)
+        if made is not None and name != (made.source or made.parts[0]):
+            continue  # follows from the source
+        known = None if torch.nn.parameter.is_lazy(parameter) else identity(parameter)
+        if known in first:  # filled under its first name
+            continue
+        if known is not None:
+            first[known] = name
         rule = next((found for found in compiled if found[0].match(full)), None)
         if rule is None:
             unmatched.append(full)
@@ -154,40 +187,115 @@ def _plan(module: torch.nn.Module, rules: Rules, seed: int, prefix: str) -> dict
             if parameter.is_meta:
                 mistakes.append(f"{full}: it is on meta, and its rule leaves it as it is")
             continue
-        if owners.setdefault(full, name) != name:
-            mistakes.append(f"{full}: both {owners[full]} and {name} would have that name")
+        if names.setdefault(full, name) != name:
+            mistakes.append(f"{full}: both {names[full]} and {name} would have that name")
             continue
-        tensor = sharded.get(name, parameter)
+        tensor = tensors[name]
         try:
             if torch.nn.parameter.is_lazy(parameter):
                 raise TypeError("a lazy parameter has no shape yet: run the module once")
+            if made is not None and made.source is None:
+                raise TypeError(_cannot(made))
             check_fillable(tensor, staged=True, meta=True)
-            recipe = Recipe(rule[1], global_shape(tensor), dtype=dtype_name(tensor), seed=seed, name=full)
+            recipes, each = _recipes(rule[1], owned.get(known, frozenset()), tensor, seed, full)
         except (TypeError, ValueError, RuntimeError) as error:
             mistakes.append(f"{full}: {error}")
-        else:
-            planned[name] = Planned(recipe, zero_rows.get(identity(parameter), set()))
+            continue
+        plan.parameters[name] = Planned(recipes, each, zero_rows.get(known, set()))
+    _follow(plan, computed, first, tensors, {name: prefix + clean for name, clean in cleaned.items()}, mistakes)
     if unmatched:
         mistakes.insert(0, f"no rule matches {', '.join(unmatched)}")
     if mistakes:
         raise ValueError("\n".join(mistakes))
-    check_overlaps((name, parameter) for name, parameter in module.named_parameters() if name in planned)
-    return planned
+    check_overlaps((name, parameter) for name, parameter in module.named_parameters() if name in plan.parameters)
+    return plan
 
 
-def _checked(rules: Rules) -> Iterator[tuple[str, Initializer | None]]:
+def _recipes(
+    rule: str | Initializer, owned: frozenset[Axes], tensor: Any, seed: int, name: str
+) -> tuple[list[Recipe], bool]:
+    """The recipe of a parameter, or those of the matrices that it stacks, and which of the two."""
+    shape, dtype = global_shape(tensor), dtype_name(tensor)
+    initializer, each = fit(rule, owned, shape)
+    if not each:
+        return [Recipe(initializer, shape, dtype=dtype, seed=seed, name=name)], False
+    rows = range(shape[0])
+    return [Recipe(initializer, shape[1:], dtype=dtype, seed=seed, name=f"{name}/{k}") for k in rows], True
+
+
+def _follow(
+    plan: Plan,
+    computed: Mapping[str, Computed],
+    first: Mapping[Hashable, str],
+    tensors: Mapping[str, Any],
+    full: Mapping[str, str],
+    mistakes: list[str],
+) -> None:
+    """Plan what follows from the parameters for the weights that are computed from them, tied ones included."""
+    sources: dict[Hashable, Hashable] = {}  # of scales and vectors
+    for made in {(id(made.owner), made.attribute): made for made in computed.values()}.values():
+        if made.source is None or torch.nn.parameter.is_lazy(tensors[made.source]):
+            continue
+        source = identity(tensors[made.source])
+        planned = plan.parameters.get(first.get(source, ""))
+        if planned is None:
+            continue
+        try:
+            for other in made.others:
+                check_fillable(tensors[other], staged=True, meta=True)
+                if sources.setdefault(identity(tensors[other]), source) != source:
+                    raise ValueError(f"{other} is tied to that of another weight, and cannot follow from both")
+            if planned.each and made.others:
+                raise ValueError("a stack of orthogonal matrices cannot be the weight of weight_norm or spectral_norm")
+            plan.values.update(made.derive(planned.recipes[0]) if made.others else {})
+        except (TypeError, ValueError, RuntimeError) as error:
+            mistakes.append(f"{full[made.source]}: {error}")
+        plan.computed.append(made)
+
+
+def _cannot(made: Computed) -> str:
+    """Why a weight is not filled whose parametrization this package does not know, and what to do."""
+    return (
+        f"the weight is computed by {made.by}: fill it before that is registered; or leave it by a rule of None, and "
+        f"fill {' and '.join(made.parts)} with fill_"
+    )
+
+
+def _owned(module: torch.nn.Module, computed: Mapping[str, Computed]) -> dict[Hashable, frozenset[Axes]]:
+    """What the modules that own a parameter know of its axes, by the parameter's identity."""
+    owned: dict[Hashable, frozenset[Axes]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        if torch.nn.parameter.is_lazy(parameter):
+            continue
+        path, _, attribute = name.rpartition(".")
+        if name in computed:
+            owner, attribute = computed[name].owner, computed[name].attribute
+        else:
+            owner = module.get_submodule(path)
+        axes, which = axes_of(owner, attribute, global_shape(parameter)), identity(parameter)
+        if axes is not None:
+            owned[which] = owned.get(which, frozenset()) | {axes}
+    return owned
+
+
+def _checked(rules: Rules) -> Iterator[tuple[str, str | Initializer | None]]:
     if not isinstance(rules, Mapping):
         raise TypeError(f"rules are a mapping from globs to initializers, not {type(rules).__name__}")
     for pattern, given in rules.items():
         if not isinstance(pattern, str):
             raise TypeError(f"rule {pattern!r}: a glob is a str, not {type(pattern).__name__}")
-        if isinstance(given, str):
-            _, known = known_parameters(given)
-            yield pattern, init(given, **{key: axis for key, axis in AXES.items() if key in known})
-        elif given is None or isinstance(given, Initializer):
-            yield pattern, given
-        else:
+        if not (given is None or isinstance(given, (str, Initializer))):
             raise TypeError(f"rule {pattern!r}: a name or an Initializer is needed, not {type(given).__name__}")
+        if given is not None:
+            init(given)  # refuses what is unknown, or needs parameters
+        yield pattern, given
+
+
+def _tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers, by every name that they have."""
+    return dict(
+        itertools.chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+    )
 
 
 def _padding(module: torch.nn.Module) -> dict[Hashable, set[int]]:

@@ -147,7 +147,7 @@ def jobs(held: Held, part: Part) -> Iterator[Job]:
     """
     if not held.local.numel():
         return
-    along = [_placed(runs) for runs in held.runs]
+    along = [placed(runs) for runs in held.runs]
     rows = None
     if held.runs and len(held.runs[0]) > 1 and made_together(part.recipe):
         rows = np.concatenate([np.arange(run.start, run.stop) for run in held.runs[0]])
@@ -160,7 +160,7 @@ def jobs(held: Held, part: Part) -> Iterator[Job]:
         yield Job(view, part.part(tuple(where for _, where in chosen)), rows)
 
 
-def _placed(runs: Runs) -> list[tuple[slice, slice]]:
+def placed(runs: Runs) -> list[tuple[slice, slice]]:
     """Where each run lies in the local tensor and in the global one."""
     placed, at = [], 0
     for run in runs:
@@ -171,7 +171,7 @@ def _placed(runs: Runs) -> list[tuple[slice, slice]]:
 
 def local_position(runs: Runs, position: int) -> int | None:
     """Where in the local tensor a position of the global one is; None if another process holds it."""
-    for local, where in _placed(runs):
+    for local, where in placed(runs):
         if where.start <= position < where.stop:
             return int(local.start + position - where.start)
     return None

@@ -1,0 +1,47 @@
+"""sparse_: its zeros, by an independent slow definition."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import fastinit as fi
+import fastinit.torch as init
+from conftest import DTYPES, same
+from fastinit.torch import functions
+
+
+def slowly(shape, sparsity, dtype, **key):
+    """Normals, and in every column zeros where its uniforms are least, one column after the other."""
+    rows, columns = shape
+    made = fi.normal(shape, std=0.01, dtype=dtype, **key)
+    order = fi.uniform((columns, rows), dtype="float64", seed=key["seed"], name=f"{key['name']}/zeros")
+    for column in range(columns):
+        for row in sorted(range(rows), key=lambda row: order[column, row])[: math.ceil(sparsity * rows)]:
+            made[row, column] = 0
+    return made
+
+
+@pytest.mark.parametrize("sparsity", [-0.3, 0, 0.1, 0.9, 1, 1.5])
+@pytest.mark.parametrize("shape", [(40, 30), (1, 5), (7, 1), (3, 200)])
+@pytest.mark.parametrize("block", [1, 64, 1 << 19])
+def test_zeros_are_where_uniforms_are_least(shape, sparsity, block, monkeypatch):
+    monkeypatch.setattr(functions, "SPARSE_BLOCK", block)
+    tensor = init.sparse_(torch.full(shape, 7.0), sparsity, seed=2, name="w")
+    assert same(tensor, slowly(shape, sparsity, "float32", seed=2, name="w"))
+
+
+def test_dtypes_and_layouts(dtype):
+    tensor = torch.full((30, 80), 7.0, dtype=dtype).T[::2]
+    init.sparse_(tensor, 0.4, seed=2, name="w")
+    assert same(tensor, slowly((40, 30), 0.4, DTYPES[dtype], seed=2, name="w"))
+
+
+@pytest.mark.parametrize("count", range(9))
+def test_the_first_of_equal_ones_is_taken(count):
+    random = np.random.default_rng(0)
+    numbers = random.integers(0, 4, (500, 8)).astype("f8")
+    chosen = functions._least(numbers, count)
+    expected = np.argsort(numbers, axis=1, kind="stable")[:, :count]
+    assert (np.sort(expected, axis=1) == np.nonzero(chosen)[1].reshape(len(numbers), count)).all()
