@@ -7,11 +7,12 @@ import textwrap
 
 import pytest
 
-NAMES = ("FASTINIT_NUM_THREADS", "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY")
+NAMES = ("OMP_PROC_BIND", "OMP_PLACES", "OMP_THREAD_LIMIT", "GOMP_CPU_AFFINITY")
 
 
 def python(code, **environment):
-    kept = {name: value for name, value in os.environ.items() if name not in NAMES}
+    # *_NUM_THREADS, too: distributed leaves MKL_NUM_THREADS=1 in this process, by which torch sets OpenMP's limit
+    kept = {k: v for k, v in os.environ.items() if k not in NAMES and not k.endswith("_NUM_THREADS")}
     command = [sys.executable, "-c", textwrap.dedent(code)]
     return subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=True).stdout.split()
 
