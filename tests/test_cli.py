@@ -71,10 +71,18 @@ def test_plan(run):
     code, out, err = run("plan", "m.toml")
     lines = out.splitlines()
     assert (code, err) == (0, "")
-    assert lines[0].split() == ["name", "shape", "dtype", "initializer", "fan_in", "fan_out", "std", "bounds", "bytes"]
-    assert re.match(r"emb +300 x 20 +bfloat16 +normal\(std=0.02\) +0.02 +\[-0.132812, 0.132812\] +12.0 kB", lines[1])
-    assert [line.split()[0] for line in lines[1:5]] == ["emb", "l.0.w", "l.1.w", "cut"]
-    assert lines[5] == "4 tensors, 7,250 parameters, 17.0 kB (17,000 bytes)"
+    head = ["name", "count", "shape", "dtype", "initializer", "fan_in", "fan_out", "std", "bounds", "bytes"]
+    assert lines[0].split() == head
+    assert re.match(r"emb +300 x 20 +bfloat16 +normal\(std=0.02\) +0.02 +\[-0.1328, 0.1328\] +12.0 kB", lines[1])
+    assert [line.split()[0] for line in lines[1:4]] == ["emb", "l.{0..1}.w", "cut"]
+    assert lines[2].split()[1] == "x2"
+    assert lines[4] == "4 tensors, 7,250 parameters, 17.0 kB (17,000 bytes)"
+
+
+def test_plan_of_every_tensor(run):
+    code, out, _ = run("plan", "m.toml", "--all")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[1:5]] == ["emb", "l.0.w", "l.1.w", "cut"]
 
 
 def test_plan_as_json_is_strict_and_has_the_recipes(run):

@@ -25,6 +25,7 @@ from .checkpoint.opening import InTheWay, LeftOver, NotOurs
 from .checkpoint.reading import open_checkpoint
 from .cli_propagation import propagate_command, symmetry_command
 from .config import config
+from .families import fold
 from .initializers import fans, near_match
 from .recipe import Recipe
 from .tables import jsonable
@@ -107,10 +108,15 @@ def app() -> None:
 @click.argument("manifest", type=_existing)
 @_seed
 @_dtype
+@click.option("--all", "every", is_flag=True, help="A row for every tensor, also where names differ in a number alone.")
 @_quiet
 @_json
-def plan(manifest: Path, seed: int | None, dtype: str | None, quiet: bool, as_json: bool) -> None:
-    """List the tensors of MANIFEST without making them."""
+def plan(manifest: Path, seed: int | None, dtype: str | None, every: bool, quiet: bool, as_json: bool) -> None:
+    """List the tensors of MANIFEST without making them.
+
+    Equal tensors whose names differ in numbers alone share a row, with ranges in the name and their count; its bytes
+    are those of all of them.
+    """
     recipes = load_manifest(manifest, seed=seed, dtype=dtype)
     total = sum(recipe.nbytes for recipe in recipes.values())
     parameters = sum(recipe.size for recipe in recipes.values())
@@ -133,21 +139,8 @@ def plan(manifest: Path, seed: int | None, dtype: str | None, quiet: bool, as_js
             ]
             print_json({"tensors": tensors, "parameters": parameters, "bytes": total})
         elif not quiet:
-            rows = [
-                (
-                    name,
-                    _shape(r.shape),
-                    r.to_dict()["dtype"],
-                    _describe(r),
-                    *("" if fan is None else str(fan) for fan in _fans(r)),
-                    f"{r.std:.6g}",
-                    _bounds(r),
-                    decimal(r.nbytes),
-                )
-                for name, r in recipes.items()
-            ]
-            head = ("name", "shape", "dtype", "initializer", "fan_in", "fan_out", "std", "bounds", "bytes")
-            print_table(head, rows, right=(4, 5, 6, 8))
+            head = ("name", "count", "shape", "dtype", "initializer", "fan_in", "fan_out", "std", "bounds", "bytes")
+            print_table(head, _rows(recipes, every), right=(1, 5, 6, 7, 9))
             click.echo(f"{len(recipes)} tensors, {parameters:,} parameters, {decimal(total)} ({total:,} bytes)")
 
 
@@ -403,6 +396,31 @@ def _statistics(values: np.ndarray) -> tuple[dict[str, float], list[int], list[f
     return statistics, counts.tolist(), edges.tolist()
 
 
+def _rows(recipes: dict[str, Recipe], every: bool) -> list[tuple[str, ...]]:
+    """The cells of `plan`: a row for each family of tensors, or for every tensor."""
+    cells = {
+        name: (
+            _shape(r.shape),
+            r.to_dict()["dtype"],
+            _describe(r),
+            *("" if fan is None else str(fan) for fan in _fans(r)),
+            f"{r.std:.6g}",
+            _bounds(r),
+        )
+        for name, r in recipes.items()
+    }
+    names, sizes = list(recipes), [r.nbytes for r in recipes.values()]
+    return [
+        (
+            family,
+            f"x{len(members)}" if len(members) > 1 else "",
+            *cells[names[members[0]]],
+            decimal(sum(sizes[i] for i in members)),
+        )
+        for family, members in ([(name, [i]) for i, name in enumerate(names)] if every else fold(list(cells.items())))
+    ]
+
+
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
@@ -427,7 +445,7 @@ def _fans(recipe: Recipe) -> tuple[int | None, int | None]:
 
 def _bounds(recipe: Recipe) -> str:
     low, high = recipe.bounds
-    return f"[{low:.6g}, {high:.6g}]"
+    return f"[{low:.4g}, {high:.4g}]"
 
 
 @contextmanager

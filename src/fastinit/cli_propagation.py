@@ -15,7 +15,7 @@ import numpy as np
 
 from .activation_functions import ACTIVATIONS, ALIASES
 from .activations import for_activation
-from .checkpoint.partial import InTheWay
+from .checkpoint.opening import InTheWay
 from .comparison import Comparison, Panel
 from .initializers import Initializer, known_parameters
 from .networks import NETWORKS
