@@ -231,32 +231,39 @@ PICTURE_ROWS: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
+#: Panels side by side: more would be too small on a phone.
+COLUMNS = 2
 #: Coordinates of an SVG with more digits than anybody sees, and the spaces that lines begin with.
 COORDINATES = re.compile(r'(?<=[ "])\d+\.\d{3,}(?=[ "\n])|(?<=translate\()\d+\.\d{3,}|\d+\.\d{3,}(?=\) scale)')
 INDENT = re.compile(r"^ +", re.MULTILINE)
 
 
 def draw(rows: list[tuple[str, list[Panel]]], path: Path) -> None:
-    """A title, the panels side by side and a legend for each row, on white: the same bytes from the same numbers."""
+    """A title, panels and a legend for each of `rows`, on white: the same bytes from the same numbers."""
     import matplotlib
     from matplotlib.figure import Figure
 
     from fastinit.plotting import WHITE, draw_panel
 
     with matplotlib.rc_context({"svg.hashsalt": "fastinit", "font.size": 9}):
-        columns = max(len(shown) for _, shown in rows)
-        figure = Figure((3.9 * columns, 3.7 * len(rows)), layout="constrained", facecolor=WHITE)
+        lines = [-(-len(shown) // COLUMNS) for _, shown in rows]
+        figure = Figure((3.9 * COLUMNS, 0.8 * len(rows) + 2.8 * sum(lines)), layout="constrained", facecolor=WHITE)
         figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
-        for part, (title, shown) in zip(np.ravel(figure.subfigures(len(rows), 1, squeeze=False)), rows):
+        parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=[0.8 + 2.8 * line for line in lines])
+        for part, line, (title, shown) in zip(np.ravel(parts), lines, rows):
             part.set_facecolor(WHITE)
             part.suptitle(title, fontsize=10)
-            axes = np.ravel(part.subplots(1, len(shown), squeeze=False))
+            axes = np.ravel(part.subplots(line, COLUMNS, squeeze=False))
             for panel, ax in zip(shown, axes):
                 draw_panel(panel, ax)
                 if panel.scale == "log":
                     at_least_two_decades(ax)
-            handles, labels = axes[-1].get_legend_handles_labels()
-            part.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3.5)
+            handles, labels = axes[0].get_legend_handles_labels()
+            if len(axes) > len(shown):  # room for the legend
+                axes[-1].axis("off")
+                axes[-1].legend(handles, labels, loc="center", frameon=False, handlelength=3.5)
+            else:
+                part.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3.5)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     short = COORDINATES.sub(lambda found: f"{float(found[0]):.2f}", INDENT.sub("", text.getvalue()))
