@@ -139,7 +139,7 @@ def test_names_that_the_terminal_cannot_show(here, name):
     assert "unknown key 'sdt'" in err
     Path("x.toml").write_text(MANIFEST.replace("a{", "字{"))
     code, out, _ = shell("$F plan x.toml", PYTHONIOENCODING="latin-1")
-    assert (code, "\\u5b570" in out) == (0, True)
+    assert (code, "\\u5b57{0.." in out) == (0, True)
 
 
 # ---- threads -------------------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ def test_plan_shows_fans(here):
     code, out, _ = shell("$F plan fans.toml")
     rows = {line.split()[0]: line for line in out.splitlines()}
     assert code == 0
-    assert " 2048     5632 " in rows["model.layers.0.self_attn.q_proj.weight"]
+    assert " 2048     5632 " in rows["model.layers.{0..1}.self_attn.q_proj.weight"]
     assert "  144      288 " in rows["conv"]
     assert "  5        6 " in rows["given"]
     plan = json.loads(shell("$F plan fans.toml --json")[1])["tensors"]
@@ -277,4 +277,4 @@ def test_plan_on_a_terminal(here, monkeypatch, capsys, columns):
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert max(map(len, lines)) <= columns
     assert any("fan_in 2048  fan_out 5632" in line for line in lines) == (columns == 80)
-    assert len(lines) == 7 if columns == 200 else len(lines) < 25
+    assert len(lines) == 6 if columns == 200 else len(lines) < 25
