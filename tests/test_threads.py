@@ -132,7 +132,7 @@ def test_openmps_limit_at_run_time():
     """omp_set_num_threads, which threadpool_limits calls: of the calling thread, for what is not asked of us."""
     code = """
         import ctypes, os, threading, fastinit as fi
-        omp_set_num_threads = ctypes.CDLL("libgomp.so.1").omp_set_num_threads
+        omp_set_num_threads = ctypes.CDLL(fi._kernels.__file__).omp_set_num_threads  # of the library it is linked with
         def made(**threads):
             before = len(os.listdir("/proc/self/task"))
             fi.normal(1 << 20, seed=0, **threads)

@@ -379,7 +379,7 @@ def test_no_symbol_of_a_newer_isa_leaks_into_base():
     """Every function of csrc headers is static: only the four tables and the API are linked by name."""
     path = _kernels.__file__
     try:
-        listing = subprocess.run(["nm", path], capture_output=True, text=True, check=True).stdout
+        listing = subprocess.run(["nm", "-D", path], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("nm is not installed")
     exported = [line.split()[-1] for line in listing.splitlines() if line.split()[-2:-1] == ["T"]]
