@@ -179,7 +179,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*start)(
 
 @pytest.fixture(scope="module")
 def counter(tmp_path_factory):
-    """A library that counts the threads made."""
+    """LD_PRELOAD with a library that counts the threads made."""
     if not sys.platform.startswith("linux"):
         pytest.skip("LD_PRELOAD is Linux's")
     folder = tmp_path_factory.mktemp("counter")
@@ -187,7 +187,7 @@ def counter(tmp_path_factory):
     compiler = os.environ.get("CC", "cc").split()
     command = [*compiler, "-shared", "-fPIC", folder / "counter.c", "-o", folder / "counter.so", "-ldl"]
     subprocess.run(command, check=True)
-    return str(folder / "counter.so")
+    return " ".join([*os.environ.get("LD_PRELOAD", "").split(), str(folder / "counter.so")])  # a sanitizer comes first
 
 
 @needs_openmp
