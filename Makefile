@@ -9,13 +9,13 @@ SOURCES = pyproject.toml setup.py src/fastinit/_kernels.pyx src/fastinit/_kernel
 # the frameworks have an environment of their own: make test stays light
 FRAMEWORKS = .venv-frameworks
 
-.PHONY: help test test-frameworks demo lint format bench bench-frameworks portability package sanitize fuzz pictures clean
+.PHONY: help test test-frameworks demo lint format bench bench-full portability package sanitize fuzz pictures clean
 help:
 	@echo "make test         build into .venv and run the tests"
 	@echo "make test-frameworks  install torch, JAX, Keras, Dask and what goes with them, and run the adapters' tests"
 	@echo "make demo         initialise all of TinyLlama-1.1B in one buffer"
-	@echo "make bench        measure against torch, NumPy, Randompack and a constant fill"
-	@echo "make bench-frameworks  Llama, Linear, meta modules and a sharded table against torch"
+	@echo "make bench        measure against torch, NumPy, Randompack and a constant fill, in six minutes"
+	@echo "make bench-full   measure everything, also against JAX, TensorFlow and transformers"
 	@echo "make portability  the golden hashes from the C core, by every compiler and emulator at hand"
 	@echo "make package      source package, wheel, other builders' compilers and flags, a machine without a compiler"
 	@echo "make pictures     draw the pictures of docs/why.md"
@@ -72,21 +72,28 @@ $(VENV)/torch: $(BIN)/python
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	@touch $@
 
-# raw words against the ports; x86-64 only
+# kernels alone, against the ports; Linux on x86-64 only
 WORDS_FLAGS = -std=gnu11 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -Isrc/fastinit/csrc
 AVX2 = -mavx2 -mfma -mf16c -mprfchw
-$(VENV)/words: benchmarks/words.c $(CORE)
-	$(CC) $(WORDS_FLAGS) $(AVX2) -c src/fastinit/csrc/isa_avx2.c -o $(VENV)/avx2.o
-	$(CC) $(WORDS_FLAGS) $(AVX2) -mavx512f -mavx512dq -mavx512bw -mavx512vl -c src/fastinit/csrc/isa_avx512.c -o $(VENV)/avx512.o
-	$(CC) $(WORDS_FLAGS) -DFI_HAVE_AVX2 -DFI_HAVE_AVX512 benchmarks/words.c $(VENV)/avx2.o $(VENV)/avx512.o \
+$(VENV)/words $(VENV)/kernels: $(VENV)/%: benchmarks/%.c $(CORE)
+	$(CC) $(WORDS_FLAGS) $(AVX2) -c src/fastinit/csrc/isa_avx2.c -o $@-avx2.o
+	$(CC) $(WORDS_FLAGS) $(AVX2) -mavx512f -mavx512dq -mavx512bw -mavx512vl -c src/fastinit/csrc/isa_avx512.c -o $@-avx512.o
+	$(CC) $(WORDS_FLAGS) -DFI_HAVE_AVX2 -DFI_HAVE_AVX512 $< $@-avx2.o $@-avx512.o \
 	    $(addprefix src/fastinit/csrc/,isa_base.c prepare.c tiles.c parallel.c dispatch.c) -o $@ -lm -lpthread
+KERNELS = if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(MAKE) -s $(VENV)/words $(VENV)/kernels && $(VENV)/words && $(VENV)/kernels; fi
 
+BENCH = -m pytest benchmarks -q -W default --benchmark-disable-gc --benchmark-columns=median --benchmark-quiet
 bench: $(VENV)/built $(VENV)/group-bench $(VENV)/torch
-	if [ "$$(uname -m)" = x86_64 ]; then $(MAKE) -s $(VENV)/words && $(VENV)/words; fi
-	$(BIN)/python -m pytest benchmarks -q -W default --benchmark-disable-gc --benchmark-columns=min,median,iqr,rounds
+	$(KERNELS)
+	$(BIN)/python $(BENCH)
 
-bench-frameworks: $(FRAMEWORKS)/group-frameworks $(FRAMEWORKS)/built
-	$(FRAMEWORKS)/bin/python benchmarks/frameworks.py
+$(FRAMEWORKS)/group-bench: $(FRAMEWORKS)/group-frameworks
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --group bench
+	@touch $@
+
+bench-full: $(FRAMEWORKS)/group-bench $(FRAMEWORKS)/built $(BIN)/python
+	$(KERNELS)
+	FULL=1 $(FRAMEWORKS)/bin/python $(BENCH)
 
 pictures: $(VENV)/built $(VENV)/group-test
 	$(BIN)/python tools/why.py

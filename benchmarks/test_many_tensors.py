@@ -5,10 +5,11 @@ import os
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from scale import laps, size
 
 import fastinit as fi
 
-COUNT, SHARDS = 50_000, 2000
+COUNT, SHARDS = size((50_000, 2000), (5000, 200), (100, 10))
 
 pytestmark = pytest.mark.timeout(3000)
 
@@ -24,44 +25,36 @@ def file(tmp_path_factory):
     return path
 
 
-def by_hand(path, recipes):
+def by_hand(path):
     """Read all of a file and compare each tensor with its recipe."""
     held = load_file(path)
-    return all(np.array_equal(held[name], recipe[...]) for name, recipe in recipes.items())
+    assert all(np.array_equal(held[name], recipe[...]) for name, recipe in tiny(COUNT).items())
 
 
-def test_verify(measure, file):
-    measure("verify 50,000 tensors", "fastinit", lambda: fi.checkpoint.verify(file), elements=COUNT, rounds=3)
+@pytest.mark.parametrize("contestant", ["fastinit", "load_file, compare"])
+@pytest.mark.parametrize("lap", range(laps(3, 3)))
+def test_verify(measure, file, lap, contestant):
+    runs = {"fastinit": lambda: fi.checkpoint.verify(file), "load_file, compare": lambda: by_hand(file)}
+    measure(f"verify {COUNT:,} tensors", contestant, runs[contestant], COUNT, "tensors", rounds=1, warm=False)
 
 
-def test_verify_by_hand(measure, file):
-    def run():
-        assert by_hand(file, tiny(COUNT))
-
-    measure("verify 50,000 tensors", "load_file, compare", run, elements=COUNT, rounds=3)
-
-
-def test_shards(measure, tmp_path):
-    recipes, count = tiny(SHARDS), iter(range(100))
-
-    def run():
-        fi.checkpoint.save(tmp_path / str(next(count)), recipes, max_shard_size=64)
-
-    measure("write 2,000 shards", "fastinit", run, elements=SHARDS, rounds=3)
-
-
-def test_shards_by_hand(measure, tmp_path):
+def one_by_one(folder, recipes):
     """One file after the other, each synced and renamed."""
-    recipes, count = tiny(SHARDS), iter(range(100))
+    folder.mkdir()
+    for name, recipe in recipes.items():
+        save_file({name: recipe[...]}, folder / "partial")
+        fd = os.open(folder / "partial", os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+        os.rename(folder / "partial", folder / name)
 
-    def run():
-        folder = tmp_path / str(next(count))
-        folder.mkdir()
-        for name, recipe in recipes.items():
-            save_file({name: recipe[...]}, folder / "partial")
-            fd = os.open(folder / "partial", os.O_RDONLY)
-            os.fsync(fd)
-            os.close(fd)
-            os.rename(folder / "partial", folder / name)
 
-    measure("write 2,000 shards", "save_file, synced", run, elements=SHARDS, rounds=3)
+@pytest.mark.parametrize("contestant", ["fastinit", "save_file, synced"])
+@pytest.mark.parametrize("lap", range(laps(3, 3)))
+def test_shards(measure, tmp_path, lap, contestant):
+    recipes, folder = tiny(SHARDS), tmp_path / "shards"
+    runs = {
+        "fastinit": lambda: fi.checkpoint.save(folder, recipes, max_shard_size=64),
+        "save_file, synced": lambda: one_by_one(folder, recipes),
+    }
+    measure(f"write {SHARDS:,} shards", contestant, runs[contestant], SHARDS, "files", rounds=1, warm=False)
