@@ -18,7 +18,7 @@ help:
 	@echo "make bench-full   measure everything, also against JAX, TensorFlow and transformers"
 	@echo "make portability  the golden hashes from the C core, by every compiler and emulator at hand"
 	@echo "make package      source package, wheel, other builders' compilers and flags, a machine without a compiler"
-	@echo "make pictures     draw the pictures of docs/why.md"
+	@echo "make pictures     draw the pictures of docs/why.md, and of the last benchmarks"
 	@echo "make sanitize     the tests under the sanitizers for addresses, undefined behaviour, leaks and threads"
 	@echo "make fuzz         the property tests with fresh examples for ten minutes; SECONDS=60 for one"
 	@echo "make lint         ruff, mypy, clang-format"
@@ -97,6 +97,7 @@ bench-full: $(FRAMEWORKS)/group-bench $(FRAMEWORKS)/built $(BIN)/python
 
 pictures: $(VENV)/built $(VENV)/group-test
 	$(BIN)/python tools/why.py
+	$(BIN)/python benchmarks/plot.py
 
 portability:
 	tests/portability/run

@@ -1,11 +1,11 @@
 """The fixtures of all benchmarks. Contestants of a job take turns ("laps"), so that a slow minute meets them all."""
 
-import peers
 import pytest
-from results import Results
-from scale import QUICK, size
 
 import fastinit as fi
+import peers
+from results import Results
+from scale import QUICK, size
 
 RESULTS = Results()
 PEERS = peers.installed()

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from scale import laps, size
 
 import fastinit as fi
+from scale import laps, size
 
 ROWS, COUNT = size(1 << 14, 1 << 12, 1 << 9), 4  # squares: of 1 GiB, or 64 MiB
 SHAPE = (ROWS, ROWS)
@@ -60,9 +60,7 @@ def test_write(measure, tmp_path, place, lap, contestant):
 
     write = CONTESTANTS[contestant]
     try:
-        measure(
-            f"{AMOUNT} to {place}", contestant, lambda: write(path), NBYTES, rounds=1, warm=False, setup=afresh
-        )
+        measure(f"{AMOUNT} to {place}", contestant, lambda: write(path), NBYTES, rounds=1, warm=False, setup=afresh)
     finally:
         path.unlink(missing_ok=True)
 

@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from scale import laps, size
 
 import fastinit as fi
+from scale import laps, size
 
 COUNT, SHARDS = size((50_000, 2000), (5000, 200), (100, 10))
 

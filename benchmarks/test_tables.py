@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scale import FULL, laps, size
 
 import fastinit as fi
+from scale import FULL, laps, size
 
 ROWS, WIDTH = size(2_000_000, 2_000_000, 8_000), 128
 
@@ -34,9 +34,7 @@ def test_out_of_core(measure, tmp_path):
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     recipe = fi.recipe("normal", (int(0.55 * memory) // 4096, 1024), std=0.02, seed=0, name="emb")
     path = tmp_path / "t.zarr"
-    target = zarr.create_array(
-        path, shape=recipe.shape, chunks=(1 << 13, 1024), dtype="float32", compressors=None
-    )
+    target = zarr.create_array(path, shape=recipe.shape, chunks=(1 << 13, 1024), dtype="float32", compressors=None)
     cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
 
     def write():
