@@ -32,7 +32,7 @@ class Propagation(Comparison[Signal]):
         def panel(title: str, y_label: str, scale: str, key: str) -> Panel:
             arrays = {signal.label: getattr(signal, key) for signal in self.results}
             curves = [Curve(name, np.arange(1, len(y) + 1), y) for name, y in arrays.items()]
-            return Panel(title, "layer", y_label, scale, curves)
+            return Panel(title, self.results[0].counted, y_label, scale, curves)
 
         panels = [
             panel("Activations, forwards", "std of activations", "log", "activation_std"),
@@ -170,7 +170,7 @@ def propagate(
         for label, initializer in compared.items():
             blocks = architecture.build(initializer, bias, gain, seed)
             shape = (sizes["batch"], *architecture.input_shape)
-            signals.append(measure(label, initializer, blocks, function, shape, seed))
+            signals.append(measure(label, initializer, blocks, function, shape, seed, architecture.counted))
     settings: dict[str, Any] = {
         "network": network,
         "activation": function.name,
