@@ -20,7 +20,7 @@ BY_DEPTH = "1/sqrt(depth)"
 
 
 class Propagation(Comparison[Signal]):
-    """What `propagate` found: a sequence of `Signal`, one for each initializer.
+    """What ``propagate`` found: a sequence of ``Signal``, one for each initializer.
 
     It prints as a table of some of the layers; ``to_dict`` has all of them; ``plot`` draws them. In the tables `mean`
     and `std` are those of the activations, `gradient` and `weight gradient` the std of those.
