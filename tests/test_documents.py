@@ -65,7 +65,7 @@ BAD = {
 def test_what_is_broken_is_noticed(bad, where, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"```python\nfine = 1\n```\n\n{bad}\n")
-    done = run(page, tmp_path)
+    done = run(page, tmp_path, NEED_ALL="")
     assert done.returncode
     assert where in done.stderr
 
@@ -80,6 +80,15 @@ def test_what_is_missing_is_left_out_or_an_error(tmp_path):
     done = run(page, tmp_path / "two", NEED_ALL="1")
     assert done.returncode
     assert "No module named 'no_such_library'" in done.stderr
+
+
+def test_lines_of_code_fit_the_page():
+    """As wide as the text of the site, which the guide has between two columns."""
+    for page in PAGES:
+        most = 80 if page.parent.name == "guide" else 96
+        for block in blocks(page.read_text(encoding="utf-8")):
+            long = [line for line in block.code.splitlines() if len(line) > most]
+            assert not long, f"{page}:{block.line}: {long}"
 
 
 def test_few_blocks_are_not_run():
