@@ -56,7 +56,10 @@ BAD = {
     "a misspelt marker": ("<!-- notrun: why -->\n```python\n1\n```", "line 6: '<!-- notrun"),
     "no reason": ("<!-- not run -->\n```python\n1\n```", "line 6: '<!-- not run -->' says too little"),
     "a list": ("- one\n\n  ```python\n  1 / 0\n  ```", "page.md:8"),
-    "a file that is not used": ("<!-- file: a.py -->\n```python\n1 / 0\n```\n\n```bash\npython a.py\n```", "page.md:11"),
+    "a file that is not used": (
+        "<!-- file: a.py -->\n```python\n1 / 0\n```\n\n```bash\npython a.py\n```",
+        "page.md:11",
+    ),
     "a library that is needed": ("<!-- needs: numpy -->\n```python\n1 / 0\n```", "page.md:7"),
 }
 

@@ -51,7 +51,9 @@ def test_a_figure_with_units_and_a_legend(found):
     pyplot.close(figure)
 
 
-@pytest.mark.parametrize(("network", "counted"), [("mlp", "layer"), ("residual", "layer"), ("cnn", "layer"), ("rnn", "step")])
+@pytest.mark.parametrize(
+    ("network", "counted"), [("mlp", "layer"), ("residual", "layer"), ("cnn", "layer"), ("rnn", "step")]
+)
 def test_an_rnn_counts_steps(network, counted):
     """On the axes, where a curve ends, in the table and in the notes."""
     found = fi.propagate(fi.init("normal", std=1e12), "linear", network=network, **SMALL)

@@ -25,7 +25,9 @@ def words(count, seed, name):
 def test_names_are_interleaved_word_by_word(count):
     n = 3_000_000 // count  # more than is made at a time
     expected = np.stack([words(n, 7, f"layer.{i}.weight") for i in range(count)], axis=1).ravel()
-    assert np.array_equal(written("names", "--count", str(count), "--seed", "7", "--bytes", str(4 * n * count)), expected)
+    assert np.array_equal(
+        written("names", "--count", str(count), "--seed", "7", "--bytes", str(4 * n * count)), expected
+    )
 
 
 def test_seeds_are_interleaved_word_by_word():

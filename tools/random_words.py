@@ -73,7 +73,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("order", choices=ORDERS, help=" ".join(f"{name}: {f.__doc__}" for name, f in ORDERS.items()))
     parser.add_argument("--count", type=count, default=1024, help="tensors, or columns (default: 1024)")
-    parser.add_argument("--seed", type=lambda text: number(text, 0, (1 << 128) - WORDS), default=0, help="the first one (default: 0)")
+    parser.add_argument(
+        "--seed", type=lambda text: number(text, 0, (1 << 128) - WORDS), default=0, help="the first one (default: 0)"
+    )
     parser.add_argument("--bytes", type=lambda text: number(text, 1, 1 << 63), help="how many (default: without end)")
     arguments = parser.parse_args()
     left = arguments.bytes

@@ -153,7 +153,8 @@ def propagate(
     Examples
     --------
     >>> import fastinit as fi
-    >>> found = fi.propagate(["he_normal", "glorot_uniform"], "relu", depth=20, width=64, batch=32)
+    >>> inits = ["he_normal", "glorot_uniform"]
+    >>> found = fi.propagate(inits, "relu", depth=20, width=64, batch=32)
     >>> bool(found[0].activation_std[-1] > 100 * found[1].activation_std[-1])
     True
     """

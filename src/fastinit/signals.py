@@ -101,7 +101,9 @@ class Signal:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, strict JSON: "inf" and "nan" as text."""
-        found = {key: value for key, value in vars(self).items() if key not in ("initializer", "singular_values", "counted")}
+        found = {
+            key: value for key, value in vars(self).items() if key not in ("initializer", "singular_values", "counted")
+        }
         found["initializer"] = self.initializer.to_dict()
         found["singular_values"] = None if self.singular_values is None else self.singular_values.to_dict()
         return jsonable(found)
@@ -127,7 +129,9 @@ class Signal:
         forward, backward = growth(self.activation_std), growth(self.gradient_std[::-1])
         notes = []
         if forward is not None and backward is not None:
-            notes.append(f"std per {self.counted}: activations x {forward:.4g} forwards, gradient x {backward:.4g} backwards")
+            notes.append(
+                f"std per {self.counted}: activations x {forward:.4g} forwards, gradient x {backward:.4g} backwards"
+            )
         layers = range(len(self.dead))
         one = self.counted
         notes += _what_ends("activations", self.activation_std, one, layers, "on: the input no longer shows")
