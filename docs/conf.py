@@ -1,9 +1,12 @@
 """Sphinx's settings; `make docs` builds the pages into build/docs."""
 
+import re
+
 import fastinit
 
 project = "fastinit"
 author = "fastinit contributors"
+copyright = "fastinit contributors, BSD-3-Clause"
 version = release = fastinit.__version__
 
 extensions = [
@@ -41,10 +44,23 @@ html_theme_options = {
     "navbar_align": "left",
     "navbar_persistent": ["search-button"],
     "show_prev_next": True,
+    "show_toc_level": 2,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
 }
 html_sidebars = {"why": [], "stream": [], "performance": [], "quality": [], "checkpoint": [], "frameworks": []}
-copyright = "fastinit contributors, BSD-3-Clause"
+
+
+def papers(app, what, name, obj, options, lines):
+    """Each paper of a docstring's references is a paragraph by itself: they end with a year."""
+    if "References" in lines:
+        for number in range(len(lines) - 1, lines.index("References"), -1):
+            if re.search(r"\b\d{4}\.$", lines[number]):
+                lines.insert(number + 1, "")
+
+
+def setup(app):
+    """Before numpydoc, which has the default priority."""
+    app.connect("autodoc-process-docstring", papers, priority=100)
