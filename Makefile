@@ -9,7 +9,7 @@ SOURCES = pyproject.toml setup.py src/fastinit/_kernels.pyx src/fastinit/_kernel
 # the frameworks have an environment of their own: make test stays light
 FRAMEWORKS = .venv-frameworks
 
-.PHONY: help test test-frameworks demo lint format bench bench-full portability package sanitize fuzz pictures clean
+.PHONY: help test test-frameworks demo lint format bench bench-full portability package sanitize fuzz pictures docs clean
 help:
 	@echo "make test         build into .venv and run the tests"
 	@echo "make test-frameworks  install torch, JAX, Keras, Dask and what goes with them, and run the adapters' tests"
@@ -19,6 +19,7 @@ help:
 	@echo "make portability  the golden hashes from the C core, by every compiler and emulator at hand"
 	@echo "make package      source package, wheel, other builders' compilers and flags, a machine without a compiler"
 	@echo "make pictures     draw the pictures of docs/why.md, and of the last benchmarks"
+	@echo "make docs         the guide and the reference as a web site, in build/docs; a broken link is an error"
 	@echo "make sanitize     the tests under the sanitizers for addresses, undefined behaviour, leaks and threads"
 	@echo "make fuzz         the property tests with fresh examples for ten minutes; SECONDS=60 for one"
 	@echo "make lint         ruff, mypy, clang-format"
@@ -52,6 +53,7 @@ $(FRAMEWORKS)/group-frameworks: $(FRAMEWORKS)/bin/python pyproject.toml
 
 test-frameworks: $(FRAMEWORKS)/group-frameworks $(FRAMEWORKS)/built
 	$(FRAMEWORKS)/bin/python -m pytest -q -W default tests_frameworks
+	NEED_ALL=1 $(FRAMEWORKS)/bin/python -m pytest -q -W default tests/test_documents.py
 
 demo: $(VENV)/built
 	$(BIN)/python examples/tinyllama.py
@@ -99,6 +101,12 @@ pictures: $(VENV)/built $(VENV)/group-test
 	$(BIN)/python tools/why.py
 	$(BIN)/python benchmarks/plot.py
 
+# -W: warnings are errors; all anew, because pages of an earlier call warn no more
+docs: $(VENV)/built $(VENV)/group-docs
+	rm -rf build/docs build/doctrees docs/api/generated
+	$(BIN)/sphinx-build -W --keep-going -q -j auto -b html -d build/doctrees docs build/docs
+	@echo "build/docs/index.html is made"
+
 portability:
 	tests/portability/run
 
@@ -113,5 +121,5 @@ package:
 	PYTHON="$(PYTHON)" tests/packaging/run
 
 clean:
-	rm -rf $(VENV) $(FRAMEWORKS) build dist src/*.egg-info src/fastinit/*.so src/fastinit/_kernels.c tools/sweep
+	rm -rf $(VENV) $(FRAMEWORKS) build dist docs/api/generated src/*.egg-info src/fastinit/*.so src/fastinit/_kernels.c tools/sweep
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ from scipy import stats
 
 from test_orthogonal import drawn, gaussian
 
-#: Each test fails below it; about 60 p-values, so one false alarm in 1,600 choices of the seeds. They are fixed.
+#: Each test fails below it; 77 p-values, so one false alarm in 1,300 choices of the seeds. They are fixed.
 ALARM = 1e-5
 SAMPLES = 4000
 

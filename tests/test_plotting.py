@@ -51,6 +51,24 @@ def test_a_figure_with_units_and_a_legend(found):
     pyplot.close(figure)
 
 
+@pytest.mark.parametrize(
+    ("network", "counted"), [("mlp", "layer"), ("residual", "layer"), ("cnn", "layer"), ("rnn", "step")]
+)
+def test_an_rnn_counts_steps(network, counted):
+    """On the axes, where a curve ends, in the table and in the notes."""
+    found = fi.propagate(fi.init("normal", std=1e12), "linear", network=network, **SMALL)
+    other = {"layer": "step", "step": "layer"}[counted]
+    assert [panel.x_label for panel in found.panels()][:2] == [counted, counted]
+    ax = found.plot(Figure().subplots()).axes[0]
+    assert said_on(ax)[0].startswith(f"normal(std=1e+12): inf from {counted} ")
+    lines = found[0].table().lines() + found[0].notes()
+    assert lines[0].split()[0] == counted
+    assert any(f"inf at {counted} " in line for line in lines)
+    assert any(line.startswith(f"std per {counted}:") for line in lines)
+    assert not any(other in line for line in lines)
+    assert "counted" not in found.to_dict()
+
+
 def test_curves_are_the_figures_found(found):
     ax = found.plot(Figure().subplots()).axes[0]
     lines = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}

@@ -1,7 +1,7 @@
 """Distributions, with fixed seeds.
 
 Each test computes a p-value under the hypothesis that the values are what they claim to be, and fails below ALARM.
-About 250 of them with ALARM = 1e-5: a correct stream would raise one false alarm in 400 choices of the seeds. The
+303 of them with ALARM = 1e-5: a correct stream would raise one false alarm in 330 choices of the seeds. The
 seeds are fixed, so a pass stays a pass until values change.
 """
 

@@ -169,7 +169,7 @@ class Orthogonal(_Filled, _keras.Orthogonal):  # type: ignore[misc]
 
 @_registered
 class Identity(_Filled, _keras.Identity):  # type: ignore[misc]
-    """`gain` on the diagonal; ``keras.initializers.Identity``. Other dtypes than `DTYPES` are Keras's."""
+    """``gain`` on the diagonal; ``keras.initializers.Identity``. Dtypes that fastinit does not fill are Keras's."""
 
     def __call__(self, shape: Any, dtype: Any = None, layout: Any = None) -> Any:
         """A tensor of the backend; see `RandomNormal`."""
@@ -183,7 +183,7 @@ class Identity(_Filled, _keras.Identity):  # type: ignore[misc]
 
 @_registered
 class Constant(_Filled, _keras.Constant):  # type: ignore[misc]
-    """One value; ``keras.initializers.Constant``. Arrays, and other dtypes than `DTYPES`, are Keras's."""
+    """One value; ``keras.initializers.Constant``. Arrays, and dtypes that fastinit does not fill, are Keras's."""
 
     def __call__(self, shape: Any, dtype: Any = None, layout: Any = None) -> Any:
         """A tensor of the backend; see `RandomNormal`."""

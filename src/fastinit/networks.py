@@ -147,6 +147,11 @@ class Architecture:
     branch_scale: float = 1.0
 
     @property
+    def counted(self) -> str:
+        """What the depth counts."""
+        return "step" if self.network == "rnn" else "layer"
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, and of what every layer makes of it."""
         return (POSITIONS, self.width // POSITIONS) if self.network == "cnn" else (self.width,)

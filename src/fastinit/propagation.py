@@ -20,7 +20,7 @@ BY_DEPTH = "1/sqrt(depth)"
 
 
 class Propagation(Comparison[Signal]):
-    """What `propagate` found: a sequence of `Signal`, one for each initializer.
+    """What ``propagate`` found: a sequence of ``Signal``, one for each initializer.
 
     It prints as a table of some of the layers; ``to_dict`` has all of them; ``plot`` draws them. In the tables `mean`
     and `std` are those of the activations, `gradient` and `weight gradient` the std of those.
@@ -32,7 +32,7 @@ class Propagation(Comparison[Signal]):
         def panel(title: str, y_label: str, scale: str, key: str) -> Panel:
             arrays = {signal.label: getattr(signal, key) for signal in self.results}
             curves = [Curve(name, np.arange(1, len(y) + 1), y) for name, y in arrays.items()]
-            return Panel(title, "layer", y_label, scale, curves)
+            return Panel(title, self.results[0].counted, y_label, scale, curves)
 
         panels = [
             panel("Activations, forwards", "std of activations", "log", "activation_std"),
@@ -153,7 +153,8 @@ def propagate(
     Examples
     --------
     >>> import fastinit as fi
-    >>> found = fi.propagate(["he_normal", "glorot_uniform"], "relu", depth=20, width=64, batch=32)
+    >>> inits = ["he_normal", "glorot_uniform"]
+    >>> found = fi.propagate(inits, "relu", depth=20, width=64, batch=32)
     >>> bool(found[0].activation_std[-1] > 100 * found[1].activation_std[-1])
     True
     """
@@ -170,7 +171,7 @@ def propagate(
         for label, initializer in compared.items():
             blocks = architecture.build(initializer, bias, gain, seed)
             shape = (sizes["batch"], *architecture.input_shape)
-            signals.append(measure(label, initializer, blocks, function, shape, seed))
+            signals.append(measure(label, initializer, blocks, function, shape, seed, architecture.counted))
     settings: dict[str, Any] = {
         "network": network,
         "activation": function.name,

@@ -82,6 +82,8 @@ class Signal:
         Of the gradient of the layer's weight, the mean over the batch; in an rnn, what that step adds to it.
     singular_values : SingularValues or None
         None for layers wider than 512 units.
+    counted : {"layer", "step"}
+        What the elements of the arrays are: the layers of a network, or the steps of an rnn.
     """
 
     label: str
@@ -95,18 +97,21 @@ class Signal:
     input_gradient_std: float
     weight_gradient_std: np.ndarray
     singular_values: SingularValues | None
+    counted: str = "layer"
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, strict JSON: "inf" and "nan" as text."""
-        found = {key: value for key, value in vars(self).items() if key not in ("initializer", "singular_values")}
+        found = {
+            key: value for key, value in vars(self).items() if key not in ("initializer", "singular_values", "counted")
+        }
         found["initializer"] = self.initializer.to_dict()
         found["singular_values"] = None if self.singular_values is None else self.singular_values.to_dict()
         return jsonable(found)
 
     def table(self) -> Table:
-        """Some of the layers, counted from 1."""
+        """Some of the layers or steps, counted from 1."""
         columns = {
-            "layer": [str(layer) for layer in range(1, len(self.dead) + 1)],
+            self.counted: [str(layer) for layer in range(1, len(self.dead) + 1)],
             "mean": [number(x) for x in self.activation_mean],
             "std": [number(x) for x in self.activation_std],
             "dead": [percent(x) for x in self.dead],
@@ -124,10 +129,13 @@ class Signal:
         forward, backward = growth(self.activation_std), growth(self.gradient_std[::-1])
         notes = []
         if forward is not None and backward is not None:
-            notes.append(f"std per layer: activations x {forward:.4g} forwards, gradient x {backward:.4g} backwards")
+            notes.append(
+                f"std per {self.counted}: activations x {forward:.4g} forwards, gradient x {backward:.4g} backwards"
+            )
         layers = range(len(self.dead))
-        notes += _what_ends("activations", self.activation_std, layers, "on: the input no longer shows")
-        notes += _what_ends("gradient", self.gradient_std, layers[::-1], "down")
+        one = self.counted
+        notes += _what_ends("activations", self.activation_std, one, layers, "on: the input no longer shows")
+        notes += _what_ends("gradient", self.gradient_std, one, layers[::-1], "down")
         values = self.singular_values
         if values is not None:
             notes += _about(values)
@@ -144,6 +152,7 @@ def measure(
     function: Activation,
     shape: tuple[int, ...],
     seed: int,
+    counted: str,
 ) -> Signal:
     """Push the recipe ``input`` of that shape through `blocks` and the recipe ``gradient`` back."""
     x = _standard_normal(shape, seed, "input")
@@ -179,6 +188,7 @@ def measure(
         input_gradient_std=_std(d),
         weight_gradient_std=np.array(weight_stds[::-1]),
         singular_values=jacobian.singular_values() if jacobian else None,
+        counted=counted,
     )
 
 
@@ -231,16 +241,16 @@ def growth(stds: np.ndarray) -> float | None:
     return None if end < 2 else float((stds[end - 1] / stds[0]) ** (1 / (end - 1)))
 
 
-def _what_ends(what: str, stds: np.ndarray, order: Sequence[int], onwards: str) -> list[str]:
-    """Where, in the order of the layers, a std stops being a number above 0."""
+def _what_ends(what: str, stds: np.ndarray, one: str, order: Sequence[int], onwards: str) -> list[str]:
+    """Where, in the order of the layers or steps, a std stops being a number above 0."""
     for layer in order:
         std = stds[layer]
         if math.isinf(std):
-            return [f"{what}: inf at layer {layer + 1}, beyond float32"]
+            return [f"{what}: inf at {one} {layer + 1}, beyond float32"]
         if math.isnan(std):
-            return [f"{what}: nan at layer {layer + 1}"]
+            return [f"{what}: nan at {one} {layer + 1}"]
         if std == 0:
-            return [f"{what}: std 0 from layer {layer + 1} {onwards}"]
+            return [f"{what}: std 0 from {one} {layer + 1} {onwards}"]
     return []
 
 

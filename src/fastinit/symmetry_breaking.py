@@ -86,7 +86,7 @@ class Training:
 
 
 class Symmetry(Comparison[Training]):
-    """What `symmetry` found: a sequence of `Training`, one for each initializer.
+    """What ``symmetry`` found: a sequence of ``Training``, one for each initializer.
 
     It prints as a table of some of the steps; ``to_dict`` has all of them; ``plot`` draws them.
     """

@@ -80,7 +80,7 @@ class Comparison:
 class Verification:
     """What `verify` found: a `Comparison` for every tensor. It is true where all of them are equal.
 
-    `notes` are lines about the file, such as what its index leaves out.
+    ``notes`` are lines about the file, such as what its index leaves out.
     """
 
     tensors: Mapping[str, Comparison]

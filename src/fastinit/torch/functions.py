@@ -180,7 +180,7 @@ def kaiming_uniform_(
     mode : str, optional
         fan_in or fan_out, of the global shape.
     nonlinearity : str, optional
-        What `calculate_gain` knows.
+        What ``calculate_gain`` knows.
 
     Notes
     -----

@@ -63,7 +63,7 @@ def init_module_(
     Returns
     -------
     Module
-        `module`.
+        The same one.
 
     Raises
     ------
