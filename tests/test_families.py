@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastinit.checkpoint.manifest import expand
+from fastinit.checkpoint.names import expand
 from fastinit.families import fold
 
 
