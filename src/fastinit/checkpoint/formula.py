@@ -18,8 +18,9 @@ from typing import NamedTuple, NoReturn
 from .._kernels import DefaultFloatEnvironment
 from ..initializers import near_match
 
-#: Letters of a formula, and how deep its parentheses, signs and powers may be nested.
-LONGEST, DEEPEST = 1000, 50
+#: Letters of a formula, and how deep its parentheses, signs and powers may be nested. A million tensors with the
+#: longest formula take less than a minute.
+LONGEST, DEEPEST = 200, 50
 
 FANS = frozenset({"fan_in", "fan_out"})
 _FUNCTIONS = ("sqrt", "min", "max")
@@ -71,6 +72,8 @@ class Formula:
         The formula.
     ranges : collection of str or None
         Names of the ranges that the formula may use; None allows any, where the name that has them is itself wrong.
+    hint : str, optional
+        What the message about an unknown word says in the end.
 
     Raises
     ------
@@ -83,8 +86,8 @@ class Formula:
         What it needs to know of a tensor: ``"shape"``, ``"fan_in"``, ``"fan_out"``, names of ranges.
     """
 
-    def __init__(self, key: str, text: str, ranges: Collection[str] | None) -> None:
-        self._key, self._text, self._ranges = key, text, ranges
+    def __init__(self, key: str, text: str, ranges: Collection[str] | None, hint: str = "") -> None:
+        self._key, self._text, self._ranges, self._hint = key, text, ranges, hint
         self._steps: list[_Step] = []
         self.asks: set[str] = set()
         if len(text) > LONGEST:
@@ -192,7 +195,7 @@ class Formula:
             self._refuse(token.place, f"unknown function {word!r}; {near_match(word, _FUNCTIONS)}")
         if word not in FANS and self._ranges is not None and word not in self._ranges:
             known = [*RESERVED, *sorted(self._ranges)]
-            self._refuse(token.place, f"unknown word {word!r}; {near_match(word, known)}")
+            self._refuse(token.place, f"unknown word {word!r}; {near_match(word, known)}{self._hint}")
         self.asks.add(word)
         self._leave(token.place, 0, lambda tensor: float(tensor.numbers[word]))
 

@@ -207,7 +207,7 @@ class _Manifest:
         if skip:
             self._check_keys(where, table, ("match", "skip"))
             return _Rule(where, match, None, None, None, True)
-        template = self._template(where, table, _RULE, ())
+        template = self._template(where, table, _RULE, (), "; a rule has no ranges: its names come from a file")
         if template is not None:
             stated = {*self._axes, *table}
             unstated = [f"{key}=" for key in template.axes_that_matter() if key not in stated]
@@ -217,6 +217,7 @@ class _Manifest:
                     f"{template.name} depends on the axes: say {' and '.join(unstated)} here "
                     "or at the top (a torch weight: in_axis = 1, out_axis = 0)",
                 )
+                template = None
         seed, dtype = self._seed_of(where, table, self._seed), self._dtype_of(where, table, None)
         return _Rule(where, match, template, seed, dtype, False)
 
@@ -253,9 +254,9 @@ class _Manifest:
         return None if self._names.too_many else self._try(where, lambda: self._names.family(table["name"]))
 
     def _template(
-        self, where: str, table: dict[str, Any], own: tuple[str, ...], ranges: Collection[str] | None
+        self, where: str, table: dict[str, Any], own: tuple[str, ...], ranges: Collection[str] | None, hint: str = ""
     ) -> Template | None:
-        """What fills the tensors of a table; the formulas may use those ranges, or any (None)."""
+        """What fills the tensors of a table; see `Formula` for ranges and hint."""
         if "init" not in table:
             self._note(where, "init is missing")
         known = self._try(where, lambda: known_parameters(table["init"])) if "init" in table else None
@@ -273,7 +274,7 @@ class _Manifest:
             if not is_formula(key, value):
                 self._parameter(where, key, value)
                 continue
-            formula = self._try(where, partial(Formula, key, value, ranges))
+            formula = self._try(where, partial(Formula, key, value, ranges, hint))
             of_fans |= formula is None or bool(formula.asks & FANS)
             if formula is not None and formula.asks:
                 formulas[key] = formula
