@@ -314,6 +314,8 @@ def test_shapes_from_a_folder(load, tmp_path):
         ("tinyllama-1.1b", 201, 1_100_048_384),
         ("vit-b16", 152, 86_567_656),
         ("dlrm-dcnv2", 26, 26_135_627_264),
+        ("llama-3.1-8b", 291, 8_030_261_248),
+        ("torchtitan-llama3-8b", 291, 8_030_261_248),
     ],
 )
 def test_examples_have_the_published_sizes(file, tensors, parameters):
