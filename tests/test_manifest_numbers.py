@@ -145,6 +145,26 @@ def test_a_fan_of_one_axis_needs_to_be_given(load):
     assert load(tensor("a", (4,), "normal", std="1 / fan_in", fan_in=2))["a"].std == 0.5
 
 
+def test_one_fan_given_and_one_computed(load):
+    recipes = load(tensor("a", (4, 8), "normal", std="fan_in + 100 * fan_out", fan_in=3))
+    assert recipes["a"].std == 803.0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"in_axis": 0.5}, "in_axis must be an integer"),
+        ({"fan_in": 0}, "fan_in must be at least 1"),
+        ({"batch_axis": "1"}, "batch_axis must be an integer"),
+        ({"in_axis": 0, "out_axis": 0}, "share an axis"),
+        ({"in_axis": 2}, "in_axis=2: shape (4, 8) has 2 axes"),
+    ],
+)
+def test_axes_and_fans_of_a_formula_are_checked(load, parameters, words):
+    (line,) = mistakes(load, tensor("a", (4, 8), "normal", std="1 / (fan_in * fan_out)", **parameters))
+    assert words in line
+
+
 def test_axes_without_a_formula_of_fans_are_unknown_keys(load):
     found = mistakes(load, tensor("a", (4, 8), "normal", std="1 / shape[0]", in_axis=1))
     assert found == ["[[tensors]] 1 ('a'): unknown key 'in_axis'; known: name, shape, init, seed, dtype, mean, std"]

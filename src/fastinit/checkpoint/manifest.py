@@ -75,7 +75,7 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
     ``[[tensors]]``
         `name`, `shape`, `init`, the initializer's own parameters, and `seed` and `dtype` where they differ. In a name
         ``{0..21}`` stands for each integer, ends included, ``{00..21}`` for each with two digits, and ``{q,k,v}`` for
-        each word.
+        each word. A range may have a name, ``{layer:0..21}``.
     ``shapes_from = "model.safetensors"`` and ``[[rules]]``
         Names, shapes and dtypes come from the header of that file, or of a folder or index in Hugging Face's layout;
         a path is relative to the manifest. Each tensor follows the first rule whose glob `match` fits its name:
@@ -83,6 +83,11 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
         that of the rule, else that at the top of the manifest, else the file's; integers need one of the rule's.
         Rules that scale by a fan must say `in_axis` and `out_axis`, here or at the top: a torch weight read with the
         default axes would get the wrong fan.
+
+    A number among an initializer's parameters may be a text that computes it, ``"0.02 / sqrt(2 * (layer + 1))"``, of
+    numbers, ``+ - * /``, ``**`` with an integer exponent, parentheses, ``sqrt``, ``min``, ``max``, ``shape[k]``,
+    ``fan_in``, ``fan_out``, and the named ranges of the table's name. It is computed in float64 and has the same value
+    on every machine.
 
     Seeds may be decimal strings, and infinities "inf" and "-inf", as in `Recipe.to_dict`.
     """
