@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastinit import families
 from fastinit.checkpoint.names import expand
 from fastinit.families import fold
 
@@ -87,15 +88,24 @@ def test_ranges_stand_for_the_names(named):
     assert [members[0] for _, members in families] == sorted(members[0] for _, members in families)
 
 
+def test_names_of_very_many_numbers_take_a_few_tries(monkeypatch):
+    """Not as many as there are numbers, each of which looks at all of them."""
+    tries, joined_by = [], families._joined_by
+    monkeypatch.setattr(families, "_joined_by", lambda *arguments: tries.append(0) or joined_by(*arguments))
+    assert rows(*((f"{i}a" * 2000, (float(i),)) for i in range(4))) == [f"{i}a" * 2000 for i in range(4)]
+    assert rows(*(("1a" * 2000 + f"{i}", (float(i),)) for i in range(4))) == ["1a" * 2000 + "{0..3}"]
+    assert len(tries) == 1
+
+
 VALUES = st.tuples(st.sampled_from([0.0, 1.0, 2.0, 3.0]), st.sampled_from([0.0, 5.0]))
 
 
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.tuples(NAMES, st.integers(0, 1), VALUES), unique_by=lambda named: named[0], max_size=60))
 def test_a_row_has_equal_values_or_such_as_run(named):
-    families = fold([(name, what) for name, what, _ in named], [values for _, _, values in named])
-    assert sorted(position for _, members in families for position in members) == list(range(len(named)))
-    for name, members in families:
+    folded = fold([(name, what) for name, what, _ in named], [values for _, _, values in named])
+    assert sorted(position for _, members in folded for position in members) == list(range(len(named)))
+    for name, members in folded:
         assert sorted(expand(name)) == sorted(named[position][0] for position in members)
         assert len({named[position][1] for position in members}) == 1
         for column in zip(*(named[position][2] for position in members)):

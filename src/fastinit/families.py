@@ -11,6 +11,8 @@ _NUMBER = re.compile(r"(\d+)")
 
 #: Of fewer rows than this it says nothing that their numbers rise or fall.
 _FEWEST = 3
+#: Rows that differ in more numbers of their names than this stay apart: every one of these numbers is tried.
+_MOST_VARYING = 8
 
 
 class _Row(NamedTuple):
@@ -55,8 +57,10 @@ def fold(
             ranges = [_range([numbers[m][k] for m in family]) or "" for k in range(len(texts) - 1)]
             rows.append(_Row(texts, tuple(ranges), family))
     if values is not None:
-        for gap in range(max((len(row.gaps) for row in rows), default=0)):
-            rows = _joined(rows, gap, named, values)
+        groups: dict[tuple[tuple[str, ...], Hashable], list[_Row]] = {}
+        for row in rows:
+            groups.setdefault((row.texts, named[row.members[0]][1]), []).append(row)
+        rows = [row for group in groups.values() for row in _joined(group, values)]
     folded = [
         (row.texts[0] + "".join(f"{number}{text}" for number, text in zip(row.gaps, row.texts[1:])), row.members)
         for row in rows
@@ -64,16 +68,22 @@ def fold(
     return sorted(folded, key=lambda family: family[1][0])
 
 
-def _joined(
-    rows: list[_Row], gap: int, named: Sequence[tuple[str, Hashable]], values: Sequence[tuple[float, ...]]
-) -> list[_Row]:
-    """The rows, of which those that differ in the number of that gap alone are one where `values` run with it."""
-    alike: dict[tuple[Hashable, ...], list[_Row]] = {}
+def _joined(rows: list[_Row], values: Sequence[tuple[float, ...]]) -> list[_Row]:
+    """Rows of equal texts, of which those are one that differ in one number alone with which their values run."""
+    varying = [gap for gap, column in enumerate(zip(*(row.gaps for row in rows))) if len(set(column)) > 1]
+    if len(rows) < _FEWEST or len(varying) > _MOST_VARYING:
+        return rows
+    for gap in varying:
+        rows = _joined_by(rows, gap, values)
+    return rows
+
+
+def _joined_by(rows: list[_Row], gap: int, values: Sequence[tuple[float, ...]]) -> list[_Row]:
+    alike: dict[tuple[str, ...], list[_Row]] = {}
     joined = []
     for row in rows:
-        if not row.runs and gap < len(row.gaps) and row.gaps[gap].isdecimal():
-            others = (*row.gaps[:gap], "", *row.gaps[gap + 1 :])
-            alike.setdefault((row.texts, others, named[row.members[0]][1]), []).append(row)
+        if not row.runs and row.gaps[gap].isdecimal():
+            alike.setdefault((*row.gaps[:gap], *row.gaps[gap + 1 :]), []).append(row)
         else:
             joined.append(row)
     for group in alike.values():
