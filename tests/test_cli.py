@@ -85,6 +85,37 @@ def test_plan_of_every_tensor(run):
     assert [line.split()[0] for line in out.splitlines()[1:5]] == ["emb", "l.0.w", "l.1.w", "cut"]
 
 
+def test_plan_shows_what_formulas_give(run):
+    table = (
+        '[[tensors]]\nname = "l.{layer:0..7}.%s"\nshape = [4, 6]\ninit = "%s"\nstd = "0.02 / sqrt(2 * (layer + 1))"\n'
+    )
+    Path("f.toml").write_text("seed = 0\n" + table % ("w", "normal") + table % ("v", "truncated_normal"))
+    lines = run("plan", "f.toml")[1].splitlines()
+    assert re.match(
+        r"l.{0..7}.w +x8 +4 x 6 +float32 +normal\(std=0.0141421 to 0.005\) +0.0141421 to 0.005 +\[-0.09419, 0.09419\] +768 bytes",
+        lines[1],
+    )
+    assert re.match(r"l.{0..7}.v +x8 .*truncated_normal\(std=0.0141421 to 0.005\) +0.0124398 to 0.00439813 +", lines[2])
+    lines = run("plan", "f.toml", "--all")[1].splitlines()
+    assert re.match(r"l.7.w +4 x 6 +float32 +normal\(std=0.005\) +0.005 +\[-0.0333, 0.0333\]", lines[8])
+    tensors = json.loads(run("plan", "f.toml", "--json")[1])["tensors"]
+    assert [tensor["recipe"]["std"] for tensor in tensors[:8]] == [0.02 / (2 * n) ** 0.5 for n in range(1, 9)]
+
+
+def test_the_bounds_of_a_row_are_those_of_all_its_tensors(run):
+    """Not of its ends alone: a mean that falls, and a std that rises faster at first."""
+    Path("b.toml").write_text(
+        'seed = 0\n[[tensors]]\nname = "l.{n:0..4}"\nshape = [4]\ninit = "uniform"\nlow = "0 - n"\nhigh = "10 - (n - 2) ** 2"\n'
+    )
+    assert [line.split()[0] for line in run("plan", "b.toml")[1].splitlines()[1:-1]] == [f"l.{n}" for n in range(5)]
+    Path("b.toml").write_text(
+        'seed = 0\n[[tensors]]\nname = "l.{n:0..2}"\nshape = [4]\ninit = "normal"\nmean = "0 - n - 50 * n * (n - 1)"\nstd = "n + 1"\n'
+    )
+    (line,) = run("plan", "b.toml")[1].splitlines()[1:-1]
+    assert "[-122, 12.32]" in line
+    assert "normal(mean=0 to -102, std=1 to 3)" in line
+
+
 def test_plan_as_json_is_strict_and_has_the_recipes(run):
     code, out, _ = run("plan", "m.toml", "--json")
     plan = json.loads(out, parse_constant=lambda text: pytest.fail(text))

@@ -66,7 +66,9 @@ CHANGES = st.sampled_from(
     ["{0..21}", "{0..999999999999}", "{a,b}{c,d}", "{", "}", "{..}", "seed = 0", "seed = -1", "seed = 1e400", "[[rules]]",
      "[[tensors]]", "[tensors]", 'shapes_from = "/dev/zero"', 'shapes_from = "~nobody/x"', 'shapes_from = "."', "shape = [0]",
      "shape = [9999999999, 9999999999]", "shape = []", 'init = "orthogonal"', "std = inf", "std = nan", "a.b.c.d = 1",
-     "x = " + "[" * 3000, "= 1", '"', "'''", "\ufeff", "\0", "in_axis = 7", "in_axis = [0, 0]", 'dtype = "float64"'],
+     "x = " + "[" * 3000, "= 1", '"', "'''", "\ufeff", "\0", "in_axis = 7", "in_axis = [0, 0]", 'dtype = "float64"',
+     "{layer:0..21}", "{shape:0..1}", 'std = "0.02 / sqrt(2 * (layer + 1))"', 'low = "-1 / sqrt(fan_in)"', 'std = "1 / (shape[0] - 768)"',
+     'std = "1e999"', 'std = "(((((("', 'seed = "1 + 1"', "fan_in = 3"],
 )  # fmt: skip
 
 

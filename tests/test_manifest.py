@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 import fastinit as fi
 from fastinit.checkpoint import ManifestError, load_manifest
-from fastinit.checkpoint.manifest import expand
+from fastinit.checkpoint.names import expand
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 EXAMPLE = """
@@ -127,7 +127,7 @@ def test_every_mistake_is_reported_at_once(load):
         "[[tensors]] 1 ('a'): negative length in shape (4, -6)",
         "[[tensors]] 1 ('a'): unknown initializer 'he_normel'; did you mean 'he_normal'?",
         "[[tensors]] 2 ('b.{0..3}'): unknown key 'sdt'; did you mean 'std'?",
-        "[[tensors]] 2 ('b.{0..3}'): mean must be a number, not 'x'",
+        "[[tensors]] 2 ('b.{0..3}'): mean = 'x', column 1: unknown word 'x'; known: sqrt,",
         "[[tensors]] 2 ('b.{0..3}'): unknown dtype 3",
         "[[tensors]] 3: name is missing",
         "[[tensors]] 3: init is missing",
@@ -314,6 +314,8 @@ def test_shapes_from_a_folder(load, tmp_path):
         ("tinyllama-1.1b", 201, 1_100_048_384),
         ("vit-b16", 152, 86_567_656),
         ("dlrm-dcnv2", 26, 26_135_627_264),
+        ("llama-3.1-8b", 291, 8_030_261_248),
+        ("torchtitan-llama3-8b", 291, 8_030_261_248),
     ],
 )
 def test_examples_have_the_published_sizes(file, tensors, parameters):

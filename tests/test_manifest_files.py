@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fastinit as fi
-from fastinit.checkpoint import ManifestError, load_manifest, manifest
+from fastinit.checkpoint import ManifestError, load_manifest, manifest, names
 from test_header import raw
 
 TEXT = 'seed = 0\n[[tensors]]\nname = "é"\nshape = [2]\ninit = "zeros"\n'
@@ -41,22 +41,23 @@ TENSOR = '[[tensors]]\nshape = [2]\ninit = "zeros"\nname = '
 
 
 @pytest.mark.parametrize(
-    "names",
+    "braces",
     [
         ["{0..999}" + "x" * 500],
         ["{0..9}" + "x" * 10_001],
         ["{" + "x" * 500 + "," + "y" * 500 + "}{0..200}"],
         ["{" + ",".join(["x" * 1000] * 20) + "}" + "{0..9}"],
         ["{0..999}" + "x" * 60, "{00..99}" + "y" * 500],
+        ["{0..899}" + "x" * 60, "{00..99}" + "y" * 500],  # letters alone
         ["x{0..599}", "y{0..599}", "z{0..599}"],
     ],
 )
-def test_names_are_counted_before_they_are_made(tmp_path, monkeypatch, names):
+def test_names_are_counted_before_they_are_made(tmp_path, monkeypatch, braces):
     """By limits a thousandth of the real ones."""
-    assert (manifest.MOST_TENSORS, manifest.LONGEST_NAMES) == (1_000_000, 100_000_000)
-    monkeypatch.setattr(manifest, "MOST_TENSORS", 1000)
-    monkeypatch.setattr(manifest, "LONGEST_NAMES", 100_000)
-    (tmp_path / "m.toml").write_text("seed = 0\n" + "".join(f"{TENSOR}'{name}'\n" for name in names))
+    assert (names.MOST_TENSORS, names.LONGEST_NAMES) == (1_000_000, 100_000_000)
+    monkeypatch.setattr(names, "MOST_TENSORS", 1000)
+    monkeypatch.setattr(names, "LONGEST_NAMES", 100_000)
+    (tmp_path / "m.toml").write_text("seed = 0\n" + "".join(f"{TENSOR}'{name}'\n" for name in braces))
     tracemalloc.start()
     try:
         with pytest.raises(ManifestError, match=r"names of more than 100000 letters|more than 1000 tensors") as caught:
@@ -74,7 +75,7 @@ def test_a_manifest_of_500_gigabytes_of_names(tmp_path):
 
 
 def test_as_many_names_as_any_model_has():
-    assert len(manifest.expand("model.layers.{0..99}.experts.{0..999}.{up,down,gate}_proj.weight")) == 300_000
+    assert len(names.expand("model.layers.{0..99}.experts.{0..999}.{up,down,gate}_proj.weight")) == 300_000
 
 
 # ---- dtypes of the file ------------------------------------------------------------------------------------

@@ -18,6 +18,18 @@ import pytest
 import fastinit as fi
 from conftest import DTYPES, bits
 from fastinit import _kernels
+from fastinit.checkpoint.formula import Formula, Tensor
+
+FORMULAS = [
+    "0.02 / sqrt(2 * 22)",
+    "0.1",
+    "0.1 + 0.2",
+    "-0.1 - 0.2",
+    "1e-310 / 3",
+    "3e-310",
+    "1.1 ** 13",
+    "max(0.3, 1 / 3)",
+]
 
 
 def run_python(code, **environment):
@@ -122,6 +134,7 @@ def test_callers_environment_changes_nothing_and_is_kept(isa, environment, bits)
         lambda: fi.orthogonal((1, 20), gain=1e-39, seed=1),
         lambda: fi.orthogonal((20, 20), gain=1e-310, seed=1, dtype="float64"),
         lambda: fi.orthogonal((30, 30), gain=1e-5, seed=1, dtype="float16"),
+        lambda: np.array([Formula("std", text, ()).value(Tensor((), {})) for text in FORMULAS]),
     ]
     plain = environment.get()
     got = []

@@ -26,7 +26,7 @@ from .checkpoint.reading import open_checkpoint
 from .cli_propagation import propagate_command, symmetry_command
 from .config import config
 from .families import fold
-from .initializers import fans, near_match
+from .initializers import fans, known_parameters, near_match
 from .recipe import Recipe
 from .tables import jsonable
 from .terminal import complain, cut_short, print_histogram, print_json, print_table, progress_of, streams
@@ -115,7 +115,8 @@ def plan(manifest: Path, seed: int | None, dtype: str | None, every: bool, quiet
     """List the tensors of MANIFEST without making them.
 
     Equal tensors whose names differ in numbers alone share a row, with ranges in the name and their count; its bytes
-    are those of all of them.
+    are those of all of them. So do tensors whose parameters rise or fall with one of those numbers, as a std that
+    depends on the layer does: the row shows the first value and the last.
     """
     recipes = load_manifest(manifest, seed=seed, dtype=dtype)
     total = sum(recipe.nbytes for recipe in recipes.values())
@@ -398,37 +399,57 @@ def _statistics(values: np.ndarray) -> tuple[dict[str, float], list[int], list[f
 
 def _rows(recipes: dict[str, Recipe], every: bool) -> list[tuple[str, ...]]:
     """The cells of `plan`: a row for each family of tensors, or for every tensor."""
-    cells = {
-        name: (
-            _shape(r.shape),
-            r.to_dict()["dtype"],
-            _describe(r),
-            *("" if fan is None else str(fan) for fan in _fans(r)),
-            f"{r.std:.6g}",
-            _bounds(r),
-        )
-        for name, r in recipes.items()
-    }
-    names, sizes = list(recipes), [r.nbytes for r in recipes.values()]
+    names, made = list(recipes), list(recipes.values())
+    if every:
+        families = [(name, [i]) for i, name in enumerate(names)]
+    else:
+        split = [_split(r) for r in made]
+        families = fold([(name, alike) for name, (alike, _) in zip(names, split)], [numbers for _, numbers in split])
     return [
         (
             family,
             f"x{len(members)}" if len(members) > 1 else "",
-            *cells[names[members[0]]],
-            decimal(sum(sizes[i] for i in members)),
+            _shape(first.shape),
+            first.to_dict()["dtype"],
+            _describe(first, last),
+            *("" if fan is None else str(fan) for fan in _fans(first)),
+            _from_to(first.std, last.std, "{:.6g}"),
+            _bounds(*(made[i] for i in members)),
+            decimal(sum(made[i].nbytes for i in members)),
         )
-        for family, members in ([(name, [i]) for i, name in enumerate(names)] if every else fold(list(cells.items())))
+        for family, members in families
+        for first, last in [(made[members[0]], made[members[-1]])]
     ]
+
+
+def _split(recipe: Recipe) -> tuple[tuple[Any, ...], tuple[float, ...]]:
+    """What all tensors of a row have in common, and what may rise or fall from its first tensor to its last."""
+    parameters = recipe.initializer.parameters.values()
+    numbers = [value for value in parameters if isinstance(value, float)]
+    others = [value for value in parameters if not isinstance(value, float)]
+    return (recipe.shape, recipe.to_dict()["dtype"], recipe.initializer.name, *others), (*numbers, recipe.std)
 
 
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _describe(recipe: Recipe) -> str:
-    """`he_normal(in_axis=(1,), out_axis=(0,))`: what differs from the defaults."""
-    name, _, rest = repr(recipe.initializer)[len("init(") : -1].partition(", ")
-    return name.strip("'") + (f"({rest})" if rest else "")
+def _from_to(first: float, last: float, how: str) -> str:
+    """`0.02`, or `0.02 to 0.0025` for the first tensor of a row and the last."""
+    shown = how.format(first), how.format(last)
+    return shown[0] if shown[0] == shown[1] else " to ".join(shown)
+
+
+def _describe(first: Recipe, last: Recipe) -> str:
+    """`he_normal(in_axis=(1,), out_axis=(0,))`: what differs from the defaults, in the first tensor or the last."""
+    name, defaults = known_parameters(first.initializer.name)
+    ends = last.initializer.parameters
+    shown = [
+        f"{key}={value!r}" if value == ends[key] or value != value else f"{key}={_from_to(value, ends[key], '{:.6g}')}"
+        for key, value in first.initializer.parameters.items()
+        if value != defaults[key] or ends[key] != defaults[key]
+    ]
+    return name + (f"({', '.join(shown)})" if shown else "")
 
 
 def _fans(recipe: Recipe) -> tuple[int | None, int | None]:
@@ -443,9 +464,10 @@ def _fans(recipe: Recipe) -> tuple[int | None, int | None]:
     return given["fan_in"] or fan_in, given["fan_out"] or fan_out
 
 
-def _bounds(recipe: Recipe) -> str:
-    low, high = recipe.bounds
-    return f"[{low:.4g}, {high:.4g}]"
+def _bounds(*recipes: Recipe) -> str:
+    """What no value of any of them leaves."""
+    lows, highs = zip(*(recipe.bounds for recipe in recipes))
+    return f"[{min(lows):.4g}, {max(highs):.4g}]"
 
 
 @contextmanager

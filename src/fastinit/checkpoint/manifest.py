@@ -4,38 +4,29 @@ from __future__ import annotations
 
 import codecs
 import fnmatch
-import itertools
-import math
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..arrays import DTYPES, check_shape, dtype_name
-from ..initializers import (
-    Initializer,
-    axes_that_matter,
-    check_parameter,
-    every_parameter,
-    init,
-    known_parameters,
-    near_match,
-)
+from ..initializers import Initializer, check_parameter, every_parameter, known_parameters, near_match
 from ..recipe import Recipe
 from ..stream import seed_from_text
+from .formula import FANS, Formula, Tensor
 from .header import check_tensor_name
+from .names import Family, Names
 from .opening import read_file_or_pipe
 from .reading import open_checkpoint
+from .template import FAN_KEYS, Template, is_formula
 
 _TOP = ("seed", "dtype", "in_axis", "out_axis", "tensors", "shapes_from", "rules")
 _TENSOR = ("name", "shape", "init", "seed", "dtype")
 _RULE = ("match", "init", "seed", "dtype", "skip")
 
-#: More tensors than this, or more bytes of their names, are a mistake in a brace.
-MOST_TENSORS = 1_000_000
-LONGEST_NAMES = 100_000_000
 #: Bytes of a manifest.
 LONGEST = 100_000_000
 #: A key of a hundred parts: TOML's reader takes time and memory by their square. The `+` more are for no way back.
@@ -84,7 +75,7 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
     ``[[tensors]]``
         `name`, `shape`, `init`, the initializer's own parameters, and `seed` and `dtype` where they differ. In a name
         ``{0..21}`` stands for each integer, ends included, ``{00..21}`` for each with two digits, and ``{q,k,v}`` for
-        each word.
+        each word. A range may have a name, ``{layer:0..21}``.
     ``shapes_from = "model.safetensors"`` and ``[[rules]]``
         Names, shapes and dtypes come from the header of that file, or of a folder or index in Hugging Face's layout;
         a path is relative to the manifest. Each tensor follows the first rule whose glob `match` fits its name:
@@ -92,6 +83,11 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
         that of the rule, else that at the top of the manifest, else the file's; integers need one of the rule's.
         Rules that scale by a fan must say `in_axis` and `out_axis`, here or at the top: a torch weight read with the
         default axes would get the wrong fan.
+
+    A number among an initializer's parameters may be a text that computes it, ``"0.02 / sqrt(2 * (layer + 1))"``, of
+    numbers, ``+ - * /``, ``**`` with an integer exponent, parentheses, ``sqrt``, ``min``, ``max``, ``shape[k]``,
+    ``fan_in``, ``fan_out``, and the named ranges of the table's name. It is computed in float64 and has the same value
+    on every machine.
 
     Seeds may be decimal strings, and infinities "inf" and "-inf", as in `Recipe.to_dict`.
     """
@@ -131,7 +127,7 @@ class _Manifest:
         self._top = top | ({} if seed is None else {"seed": seed}) | ({} if dtype is None else {"dtype": dtype})
         self._mistakes: list[str] = []
         self._recipes: dict[str, Recipe] = {}
-        self._room, self._count = LONGEST_NAMES, 0
+        self._names = Names()
         self._table_of: dict[str, str] = {}
 
     def recipes(self) -> dict[str, Recipe]:
@@ -161,17 +157,20 @@ class _Manifest:
 
     def _add_tensor(self, number: int, table: dict[str, Any]) -> None:
         where = f"[[tensors]] {number}" + (f" ({table['name']!r})" if isinstance(table.get("name"), str) else "")
-        names = self._names(where, table)
+        family = self._family(where, table)
+        names = self._try(where, lambda: [check_tensor_name(name) for name in family.names()]) if family else None
         shape = self._try(where, lambda: check_shape(table["shape"])) if "shape" in table else None
         if "shape" not in table:
             self._note(where, "shape is missing")
         seed = self._seed_of(where, table, self._seed)
         dtype = self._dtype_of(where, table, self._dtype or "float32")
-        initializer = self._initializer(where, table, _TENSOR)
-        if None in (shape, seed, dtype, initializer):
+        template = self._template(where, table, _TENSOR, family.ranges if family else None)
+        if family is None or names is None or shape is None or template is None or None in (seed, dtype):
             return
-        for name in names:
-            if not self._add(where, name, initializer, shape, dtype, seed):
+        for name, numbers in zip(names, family.numbers()):
+            which = f"{where}: {name}" if template.asks and len(names) > 1 else where
+            initializer = self._fill(which, template, shape, numbers)
+            if initializer is None or not self._add(where, name, initializer, shape, dtype, seed):
                 break  # the others have the same mistake
 
     def _add_from_file(self, source: Any) -> None:
@@ -188,7 +187,7 @@ class _Manifest:
             rule = next((rule for rule in rules if rule.matches(name)), None)
             if rule is None:
                 self._note("[[rules]]", f"no rule matches tensor {name!r} of shape {list(stored.shape)}")
-            elif not rule.skip and rule.initializer is not None:
+            elif not rule.skip and rule.template is not None:
                 dtype = rule.dtype or self._dtype or stored.dtype
                 where = f"{rule.where}: {name}"
                 floats = stored.dtype in DTYPES or _FLOATS.fullmatch(stored.dtype) is not None
@@ -197,7 +196,9 @@ class _Manifest:
                 elif dtype not in DTYPES:  # 8 bits, say
                     self._note(where, f"it has dtype {dtype}: give a dtype here or at the top, or skip = true")
                 else:
-                    self._add(where, name, rule.initializer, stored.shape, dtype, rule.seed)
+                    initializer = self._fill(where, rule.template, stored.shape, {})
+                    if initializer is not None:
+                        self._add(where, name, initializer, stored.shape, dtype, rule.seed)
 
     def _rule(self, number: int, table: dict[str, Any]) -> _Rule:
         match = table.get("match")
@@ -211,18 +212,30 @@ class _Manifest:
         if skip:
             self._check_keys(where, table, ("match", "skip"))
             return _Rule(where, match, None, None, None, True)
-        initializer = self._initializer(where, table, _RULE)
-        if initializer is not None:
+        template = self._template(where, table, _RULE, (), "; a rule has no ranges: its names come from a file")
+        if template is not None:
             stated = {*self._axes, *table}
-            unstated = [f"{key}=" for key in axes_that_matter(initializer) if key not in stated]
+            unstated = [f"{key}=" for key in template.axes_that_matter() if key not in stated]
             if unstated:
                 self._note(
                     where,
-                    f"{initializer.name} depends on the axes: say {' and '.join(unstated)} here "
+                    f"{template.name} depends on the axes: say {' and '.join(unstated)} here "
                     "or at the top (a torch weight: in_axis = 1, out_axis = 0)",
                 )
+                template = None
         seed, dtype = self._seed_of(where, table, self._seed), self._dtype_of(where, table, None)
-        return _Rule(where, match, initializer, seed, dtype, False)
+        return _Rule(where, match, template, seed, dtype, False)
+
+    def _fill(
+        self, where: str, template: Template, shape: tuple[int, ...], ranges: Mapping[str, int]
+    ) -> Initializer | None:
+        """What fills a tensor of that shape; every formula that has no value for it is noted."""
+        tensor = self._try(where, lambda: template.tensor(shape, ranges))
+        if tensor is None:
+            return None
+        numbers = {key: self._try(where, partial(formula.value, tensor)) for key, formula in template.formulas.items()}
+        computed = {key: number for key, number in numbers.items() if number is not None}
+        return self._try(where, lambda: template.initializer(computed)) if len(computed) == len(numbers) else None
 
     def _add(self, where: str, name: str, initializer: Any, shape: Any, dtype: Any, seed: Any) -> bool:
         if name in self._table_of:
@@ -239,23 +252,16 @@ class _Manifest:
 
     # ---- keys ------------------------------------------------------------------------------------------------
 
-    def _names(self, where: str, table: dict[str, Any]) -> list[str]:
+    def _family(self, where: str, table: dict[str, Any]) -> Family | None:
         if not isinstance(table.get("name"), str):
             self._note(where, "name is missing" if "name" not in table else f"name must be text, not {table['name']!r}")
-            return []
-        if self._count > MOST_TENSORS:
-            return []  # has been said
-        names = self._try(where, lambda: expand(table["name"], self._room))
-        if names is None:
-            return []
-        self._room -= sum(map(len, names))
-        self._count += len(names)
-        if self._count > MOST_TENSORS:
-            self._note(where, f"there are more than {MOST_TENSORS} tensors by now")
-            return []
-        return self._try(where, lambda: [check_tensor_name(name) for name in names]) or []
+            return None
+        return None if self._names.too_many else self._try(where, lambda: self._names.family(table["name"]))
 
-    def _initializer(self, where: str, table: dict[str, Any], own: tuple[str, ...]) -> Initializer | None:
+    def _template(
+        self, where: str, table: dict[str, Any], own: tuple[str, ...], ranges: Collection[str] | None, hint: str = ""
+    ) -> Template | None:
+        """What fills the tensors of a table; see `Formula` for ranges and hint."""
         if "init" not in table:
             self._note(where, "init is missing")
         known = self._try(where, lambda: known_parameters(table["init"])) if "init" in table else None
@@ -265,13 +271,38 @@ class _Manifest:
         name, defaults = known
         before = len(self._mistakes)
         given = {key: value for key, value in table.items() if key not in own}
-        self._check_keys(where, table, (*own, *defaults))
-        for key in given.keys() & defaults.keys():
-            self._parameter(where, key, given[key])
+        formulas: dict[str, Formula] = {}
+        of_fans = False
+        for key, value in list(given.items()):
+            if key not in defaults:
+                continue
+            if not is_formula(key, value):
+                self._parameter(where, key, value)
+                continue
+            formula = self._try(where, partial(Formula, key, value, ranges, hint))
+            of_fans |= formula is None or bool(formula.asks & FANS)
+            if formula is not None and formula.asks:
+                formulas[key] = formula
+                del given[key]
+            elif formula is not None:
+                given[key] = self._try(where, partial(formula.value, Tensor((), {})))
+        of_axes = [key for key in FAN_KEYS if of_fans and key not in defaults]
+        self._check_keys(where, table, (*own, *defaults, *of_axes))
+        for key in of_axes:
+            if key in given:
+                self._parameter(where, key, given[key])
         if len(self._mistakes) > before:
             return None
-        shared = {key: axis for key, axis in self._axes.items() if key in defaults}
-        return self._try(where, lambda: init(name, **(shared | given)))
+        given = self._axes | given
+        template = Template(
+            name,
+            {key: value for key, value in given.items() if key in defaults},
+            formulas,
+            {key: value for key, value in given.items() if key in FAN_KEYS},
+        )
+        if not formulas and self._try(where, lambda: template.initializer({})) is None:
+            return None
+        return template
 
     def _parameter(self, where: str, key: str, value: Any) -> bool:
         """Whether a parameter can have that value."""
@@ -318,59 +349,14 @@ class _Manifest:
 
 
 class _Rule:
-    """Which tensors, and what fills them; `initializer` is None after a mistake, or where they are skipped."""
+    """Which tensors, and what fills them; `template` is None after a mistake, or where they are skipped."""
 
     def __init__(
-        self, where: str, match: str, initializer: Initializer | None, seed: int | None, dtype: str | None, skip: bool
+        self, where: str, match: str, template: Template | None, seed: int | None, dtype: str | None, skip: bool
     ) -> None:
         self.where = where
-        self.initializer, self.seed, self.dtype, self.skip = initializer, seed, dtype, skip
+        self.template, self.seed, self.dtype, self.skip = template, seed, dtype, skip
         self._pattern = re.compile(fnmatch.translate(match))
 
     def matches(self, name: str) -> bool:
         return self._pattern.match(name) is not None
-
-
-# ---- names -------------------------------------------------------------------------------------------------
-
-_BRACE = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})")
-
-
-def expand(name: str, room: int = LONGEST_NAMES) -> list[str]:
-    """Every name that braces stand for: ``{0..21}`` with both ends, ``{00..21}`` of that width, ``{q,k,v}``.
-
-    ValueError for other braces, for more names than any model has, and for names of more than `room` letters.
-    """
-    texts = _BRACE.split(name)
-    if any(mark in text for text in texts[::2] for mark in "{}"):
-        raise ValueError(f"name {name!r} has a brace without its other half, or one within another")
-    choices: list[list[str]] = []
-    for text in texts[1::2]:
-        choices.append(_choices(text))
-        if math.prod(map(len, choices)) > MOST_TENSORS:
-            raise ValueError(f"name {name!r} stands for more than {MOST_TENSORS} tensors")
-    count = math.prod(map(len, choices))
-    chosen_letters = sum(count // len(words) * sum(map(len, words)) for words in choices)
-    if count * sum(map(len, texts[::2])) + chosen_letters > room:
-        raise ValueError(f"name {name[:80]!r} stands for names of more than {LONGEST_NAMES} letters, with those before")
-    return [
-        texts[0] + "".join(chosen + after for chosen, after in zip(combination, texts[2::2]))
-        for combination in itertools.product(*choices)
-    ]
-
-
-def _choices(text: str) -> list[str]:
-    found = _RANGE.fullmatch(text)
-    if found:
-        first, last = map(int, found.groups())
-        if first > last:
-            raise ValueError(f"{{{text}}} counts down")
-        if last - first >= MOST_TENSORS:
-            raise ValueError(f"{{{text}}} stands for more than {MOST_TENSORS} tensors")
-        width = len(found[1]) if found[1].startswith("0") and len(found[1]) > 1 else 0
-        return [f"{number:0{width}d}" for number in range(first, last + 1)]
-    words = text.split(",")
-    if len(words) < 2 or not all(words):
-        raise ValueError(f"{{{text}}} is neither a range like {{0..21}} nor a list like {{q,k,v}}")
-    return words
