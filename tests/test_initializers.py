@@ -134,7 +134,7 @@ def test_initializers_are_values():
     assert fi.Initializer.from_dict(json.loads(json.dumps(a.to_dict(), allow_nan=False))) == a
     assert a.name == "he_normal"
     assert a.parameters["in_axis"] == (1,)
-    assert a.recipe((30, 20), seed=1, name="n") == fi.recipe(a, (30, 20), seed=1, name="n")
+    assert fi.recipe("he_normal", (30, 20), seed=1, name="n", in_axis=1, out_axis=0) == fi.recipe(a, (30, 20), seed=1, name="n")
     with pytest.raises(AttributeError, match="immutable"):
         a.name = "x"
     assert fi.init("constant", value=0.0) != fi.init("constant", value=-0.0)

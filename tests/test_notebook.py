@@ -38,7 +38,7 @@ def test_every_initializer(name):
     shown = facts(text)
     assert set(initializer.parameters) <= set(shown)
     shape = (4, 128, 128) if name == "delta_orthogonal" else (256, 256)
-    recipe = initializer.recipe(shape, seed=0)
+    recipe = fi.recipe(initializer, shape, seed=0)
     assert shown["std"] == f"{recipe.std:.4g}"
     assert shown["for example"].startswith("shape " + " x ".join(map(str, shape)))
     assert bool(heights(text)) == (name not in ("constant", "zeros", "ones"))

@@ -346,7 +346,7 @@ def test_torch_weights():
     assert r == fi.recipe("orthogonal", (6, 4, 3, 3), out_axis=-4, seed=0)
     assert r.to_dict()["in_axis"] == [1, 2, 3]
     assert fi.Recipe.from_dict(r.to_dict()) == r
-    assert r.initializer.recipe(r.shape, seed=0) == r
+    assert fi.recipe(r.initializer, r.shape, seed=0) == r
 
 
 def test_slices_of_a_tall_one_make_r_once(monkeypatch):

@@ -83,6 +83,15 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def _in_notebooks(shown: Initializer | Part) -> str:
+    from . import notebook  # only where a notebook asks
+
+    return notebook.initializer_html(shown) if isinstance(shown, Initializer) else notebook.recipe_html(shown)
+
+
+Initializer._repr_html_ = Part._repr_html_ = _in_notebooks
+
+
 def get_include() -> str:
     """The folder for the include path of Cython, from where ``cimport fastinit.kernels`` finds its declarations.
 

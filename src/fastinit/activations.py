@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .initializers import Initializer, near_match
+from .initializers import Initializer
+from .wording import near_match
 
 _FOR_ACTIVATION: dict[str, tuple[str, dict[str, Any]]] = {
     "sigmoid": ("glorot_uniform", {}),

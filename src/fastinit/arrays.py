@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .initializers import near_match
+from .wording import near_match
 
 #: Dtypes that can be filled, by name.
 DTYPES = ("float32", "float64", "float16", "bfloat16")

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 
 from . import _kernels
-from .initializers import near_match
 from .stream import STREAM_VERSION
 from .threads import get_num_threads
 from .version import __version__
+from .wording import near_match
 
 
 def end_command(error: Exception) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 import operator
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from . import _kernels
+from .wording import near_match
 
 #: Standard deviation of the standard normal cut at -2 and 2:
 #: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)). JAX and Keras use the same digits.
@@ -70,13 +70,6 @@ class Distribution(NamedTuple):
     std: float
 
 
-def near_match(word: str, known: Iterable[str]) -> str:
-    """The end of an error message: the known word nearest to `word`, or all of them."""
-    known = list(known)
-    close = difflib.get_close_matches(str(word), known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-
-
 class Initializer:
     """A named initializer with its parameters: no shape, dtype or seed.
 
@@ -94,6 +87,7 @@ class Initializer:
     _name: str
     _items: tuple[tuple[str, Any], ...]
     _hash: int
+    _repr_html_: ClassVar[Callable[[Initializer], str]]  # set by the package: `notebook` makes a recipe for it
 
     def __init__(self, name: str, /, **parameters: Any) -> None:
         canonical, defaults = known_parameters(name)
@@ -120,12 +114,6 @@ class Initializer:
     def parameters(self) -> dict[str, Any]:
         """All parameters, defaults included."""
         return dict(self._items)
-
-    def recipe(self, shape: Any, *, dtype: Any = "float32", seed: int | None = None, name: str = "") -> Any:
-        """A `Recipe` of this initializer."""
-        from .recipe import Recipe  # recipes are made of initializers: the one import upwards
-
-        return Recipe(self, shape, dtype=dtype, seed=seed, name=name)
 
     def to_dict(self) -> dict[str, Any]:
         """Strict JSON: ``{"init": name, ...}``."""
@@ -170,11 +158,6 @@ class Initializer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Initializer.from_dict, (self.to_dict(),)
-
-    def _repr_html_(self) -> str:
-        from .notebook import initializer_html  # only where a notebook asks
-
-        return initializer_html(self)
 
     def __repr__(self) -> str:
         defaults = _PARAMETERS[self._name]

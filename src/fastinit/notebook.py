@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .initializers import Initializer
+from .recipe import Part, Recipe
 from .tables import Table, number
 
 #: Values that a histogram is made of, at most; its bars.
@@ -28,7 +30,7 @@ _CELL = "padding:1px 8px;text-align:{}"
 # ---- recipes and initializers --------------------------------------------------------------------------------
 
 
-def recipe_html(recipe: Any) -> str:
+def recipe_html(recipe: Part) -> str:
     """A recipe, or a part of one: what it is, and a histogram of some of its values."""
     described = recipe.recipe.to_dict()
     facts = {
@@ -43,13 +45,13 @@ def recipe_html(recipe: Any) -> str:
     return page(type(recipe).__name__, _facts(facts) + _histogram_of(recipe), [])
 
 
-def initializer_html(initializer: Any) -> str:
+def initializer_html(initializer: Initializer) -> str:
     """An initializer, which has no shape: its parameters, and what it makes of a weight of 65,536 elements."""
     facts = {key: str(value) for key, value in initializer.parameters.items()}
     example, complaint = None, ""
     for shape in ((256, 256), (4, 128, 128), (4, 4, 64, 64)):  # some ask for more axes than two
         try:
-            example = initializer.recipe(shape, seed=0)
+            example = Recipe(initializer, shape, seed=0)
             break
         except ValueError as error:
             complaint = complaint or str(error)
@@ -70,11 +72,11 @@ def _shape_text(shape: tuple[int, ...]) -> str:
     return " x ".join(f"{n:,}" for n in shape) or "()"
 
 
-def _scale(recipe: Any) -> dict[str, str]:
+def _scale(recipe: Part) -> dict[str, str]:
     return {"std": number(recipe.std), "bounds": "[" + ", ".join(map(number, recipe.bounds)) + "]"}
 
 
-def _histogram_of(recipe: Any) -> str:
+def _histogram_of(recipe: Part) -> str:
     described = recipe.recipe.to_dict()
     if recipe.size == 0:
         return _paragraph("no values")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from .orthogonal import DeltaOrthogonal, Orthogonal
 from .progress import Report, advancing, check_report
 from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, hashed, seed_from_text
 from .threads import check_threads, default_for, resolve_threads
+from .wording import nearest
 
 
 class Part:
@@ -25,6 +25,8 @@ class Part:
     """
 
     __slots__ = ("_recipe", "_region")
+
+    _repr_html_: ClassVar[Callable[[Part], str]]  # set by the package: `notebook` imports this file
 
     def __init__(self, recipe: Recipe, region: plan.Region) -> None:
         self._recipe = recipe
@@ -242,11 +244,6 @@ class Part:
     def __reduce__(self) -> tuple[Any, ...]:
         return Part, (self._recipe, self._region)
 
-    def _repr_html_(self) -> str:
-        from .notebook import recipe_html  # only where a notebook asks
-
-        return recipe_html(self)
-
     def __repr__(self) -> str:
         return f"<part of shape {self.shape} of {self._recipe!r}>"
 
@@ -359,8 +356,8 @@ class Recipe(Part):
                 rest.pop(key) for key in ("name", "seed", "shape", "dtype", "init")
             )
         except KeyError as error:
-            close = difflib.get_close_matches(error.args[0], rest, n=1)
-            hint = f"; is {close[0]!r} meant?" if close else ""
+            close = nearest(error.args[0], rest)
+            hint = f"; is {close!r} meant?" if close is not None else ""
             raise ValueError(f"a recipe's dict needs {error.args[0]!r}{hint}") from None
         if not isinstance(shape, (list, tuple)):
             raise ValueError(f"shape must be a list, got {shape!r}")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..initializers import near_match
+from ..wording import near_match
 from ..recipe import Recipe
 from .header import compact, make_header
 

@@ -21,10 +21,10 @@ from ..initializers import (
     every_parameter,
     init,
     known_parameters,
-    near_match,
 )
 from ..recipe import Recipe
 from ..stream import seed_from_text
+from ..wording import near_match
 from .header import check_tensor_name
 from .opening import read_file_or_pipe
 from .reading import open_checkpoint
