@@ -9,7 +9,9 @@ import pytest
 from scipy import stats
 
 import fastinit as fi
-from fastinit.initializers import TRUNCATED_STD, distribution, fans, truncated_std
+from fastinit.initializers.parameters import PARAMETERS
+from fastinit.initializers.scales import TRUNCATED_STD, fans, truncated_std
+from fastinit.kinds.drawn import distribution
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,9 @@ def test_initializers_are_values():
     assert fi.Initializer.from_dict(json.loads(json.dumps(a.to_dict(), allow_nan=False))) == a
     assert a.name == "he_normal"
     assert a.parameters["in_axis"] == (1,)
-    assert fi.recipe("he_normal", (30, 20), seed=1, name="n", in_axis=1, out_axis=0) == fi.recipe(a, (30, 20), seed=1, name="n")
+    assert fi.recipe("he_normal", (30, 20), seed=1, name="n", in_axis=1, out_axis=0) == fi.recipe(
+        a, (30, 20), seed=1, name="n"
+    )
     with pytest.raises(AttributeError, match="immutable"):
         a.name = "x"
     assert fi.init("constant", value=0.0) != fi.init("constant", value=-0.0)
@@ -233,8 +237,6 @@ def test_each_function_is_its_recipe(name, dtype):
 
 
 def test_every_initializer_has_its_function():
-    from fastinit.initializers import _PARAMETERS
-
-    assert set(FUNCTIONS) == set(_PARAMETERS)
+    assert set(FUNCTIONS) == set(PARAMETERS)
     assert all(name in fi.__all__ for name in FUNCTIONS)
     assert all(hasattr(fi, name) for name in fi.__all__)

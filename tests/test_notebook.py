@@ -10,7 +10,7 @@ import pytest
 
 import fastinit as fi
 from fastinit import notebook
-from fastinit.initializers import _PARAMETERS
+from fastinit.initializers.parameters import PARAMETERS
 
 NEEDED = {"constant": {"value": 0.5}, "variance_scaling": {"scale": 2.0, "mode": "fan_in", "distribution": "uniform"}}
 
@@ -31,7 +31,7 @@ def heights(text):
     return [float(bar.get("height")) for bar in parsed(text).iter("rect")]
 
 
-@pytest.mark.parametrize("name", _PARAMETERS)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_every_initializer(name):
     initializer = fi.init(name, **NEEDED.get(name, {}))
     text = initializer._repr_html_()

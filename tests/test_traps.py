@@ -140,10 +140,11 @@ def test_callers_environment_changes_nothing_and_is_kept(isa, environment, bits)
 
 
 def _clear_caches():
-    from fastinit import initializers
+    from fastinit.initializers import names
+    from fastinit.kinds import drawn
 
-    initializers.distribution.cache_clear()
-    initializers._cached_by_repr.cache_clear()
+    drawn.distribution.cache_clear()
+    names._cached_by_repr.cache_clear()
 
 
 # ---- processes and threads -----------------------------------------------------------------------------------

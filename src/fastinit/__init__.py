@@ -15,10 +15,9 @@ from . import self_check as _self_check  # the first: it looks what the others d
 
 # isort: split
 from . import _kernels, plan
-from .activations import calculate_gain, for_activation
 from .arrays import allocate, as_output, check_shape, dtype_name, is_shape
 from .config import choose_isa, end_command, show_config
-from .initializers import Initializer, cached_init, init
+from .initializers import Initializer, cached_init, calculate_gain, for_activation, init
 from .progress import Report, check_report
 from .recipe import Part, Recipe, check_same_shape, recipe
 from .stream import STREAM_VERSION, philox4x32, stream_key

@@ -10,7 +10,8 @@ import numpy as np
 
 from . import _kernels, plan
 from .arrays import allocate, as_output, check_shape, dtype_name, numpy_dtype
-from .initializers import ORTHOGONAL_SLACK, Initializer, distribution, init, prepare, resolved_parameters, to_json
+from .initializers import Initializer, init, to_json
+from .kinds.drawn import ORTHOGONAL_SLACK, distribution, prepare, resolved_parameters
 from .orthogonal import DeltaOrthogonal, Orthogonal
 from .progress import Report, advancing, check_report
 from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, hashed, seed_from_text
