@@ -1,1 +1,32 @@
-"""How the values of a tensor are made."""
+"""How the values of a tensor are made: which kind each initializer stands for."""
+
+from ..initializers.names import Initializer
+from .diagonal import Eye
+from .drawn import Drawn
+from .kind import Named
+from .orthogonal import DeltaOrthogonal, Orthogonal
+
+#: A line for each initializer.
+KINDS: dict[str, type[Named]] = {
+    "uniform": Drawn,
+    "normal": Drawn,
+    "truncated_normal": Drawn,
+    "constant": Drawn,
+    "zeros": Drawn,
+    "ones": Drawn,
+    "eye": Eye,
+    "variance_scaling": Drawn,
+    "glorot_uniform": Drawn,
+    "glorot_normal": Drawn,
+    "he_uniform": Drawn,
+    "he_normal": Drawn,
+    "lecun_uniform": Drawn,
+    "lecun_normal": Drawn,
+    "orthogonal": Orthogonal,
+    "delta_orthogonal": DeltaOrthogonal,
+}
+
+
+def kind_of(initializer: Initializer, shape: tuple[int, ...], dtype: str, seed: int, name: str) -> Named:
+    """The kind of that initializer, for one tensor; ValueError where shape or dtype do not fit it."""
+    return KINDS[initializer.name](initializer, shape, dtype, seed, name)
