@@ -205,6 +205,8 @@ FUNCTIONS = {
     "zeros": {},
     "ones": {},
     "eye": {"gain": 2.0},
+    "dirac": {"groups": 2},
+    "sparse": {"sparsity": 0.3, "std": 0.5},
     "variance_scaling": {"scale": 1.0, "mode": "fan_avg", "distribution": "normal"},
     "glorot_uniform": {"in_axis": 1, "out_axis": 0},
     "glorot_normal": {"truncated": True},
@@ -221,7 +223,7 @@ FUNCTIONS = {
 def test_each_function_is_its_recipe(name, dtype):
     """In place, allocating, and a region: one way through."""
     function, parameters = getattr(fi, name), FUNCTIONS[name]
-    shape = (40, 5, 6) if name == "delta_orthogonal" else (40, 30)
+    shape = (40, 5, 6) if name in ("delta_orthogonal", "dirac") else (40, 30)
     expected = fi.recipe(name, shape, dtype=dtype, seed=2, name="f", **parameters)[...]
     made = function(shape, seed=2, name="f", dtype=dtype, **parameters)
     assert made.dtype == expected.dtype

@@ -15,6 +15,7 @@ from .threads import check_threads
 __all__ = [
     "constant",
     "delta_orthogonal",
+    "dirac",
     "eye",
     "glorot_normal",
     "glorot_uniform",
@@ -27,6 +28,7 @@ __all__ = [
     "normal",
     "ones",
     "orthogonal",
+    "sparse",
     "truncated_normal",
     "uniform",
     "variance_scaling",
@@ -310,6 +312,78 @@ def eye(
     {common}
     """
     return _fill("eye", out, {"gain": gain}, _no_seed(seed), name, dtype, shape, index, threads)
+
+
+@_documented
+def dirac(
+    out: Any,
+    groups: int = 1,
+    *,
+    in_axis: int | tuple[int, ...] = 1,
+    out_axis: int | tuple[int, ...] = 0,
+    seed: int | None = None,
+    name: str = "",
+    dtype: Any = None,
+    shape: Any = None,
+    index: Any = None,
+    threads: int | None = None,
+) -> Any:
+    """A convolution that copies its input channels, as far as there are output channels: ``torch.nn.init.dirac_``.
+
+    Zeros, with ones at the spatial centre ``k // 2`` where output channel and input channel have the same number.
+
+    Parameters
+    ----------
+    {out}
+    groups : int, optional
+        The output channels are that many equal groups; each of them copies the input channels from the first on.
+    in_axis, out_axis : int, optional
+        Axes of the global shape, torch's unless given; the others are spatial. A kernel of JAX or Keras is
+        ``in_axis=-2, out_axis=-1``.
+    {common}
+    """
+    parameters = {"groups": groups, "in_axis": in_axis, "out_axis": out_axis}
+    return _fill("dirac", out, parameters, _no_seed(seed), name, dtype, shape, index, threads)
+
+
+@_documented
+def sparse(
+    out: Any,
+    sparsity: float,
+    *,
+    std: float = 0.01,
+    seed: int | None = None,
+    name: str = "",
+    dtype: Any = None,
+    shape: Any = None,
+    index: Any = None,
+    threads: int | None = None,
+    progress: Report = None,
+) -> Any:
+    """A matrix of N(0, std^2) with ``ceil(sparsity * rows)`` zeros in each column: ``torch.nn.init.sparse_``.
+
+    Parameters
+    ----------
+    {out}
+    sparsity : float
+        The share of each column that is zero, from 0 to 1.
+    std : float, optional
+        Standard deviation of the normal distribution.
+    {progress}
+    {common}
+
+    Notes
+    -----
+    The zeros of a column are where its uniforms are least. The uniforms are `uniform` in float64 of the transposed
+    shape and of the same seed, its name with ``"/zeros"`` appended. A region of a few rows costs as much as its whole
+    columns, since the zeros of a column are found together.
+
+    References
+    ----------
+    Martens, "Deep learning via Hessian-free optimization", ICML 2010.
+    """
+    parameters = {"sparsity": sparsity, "std": std}
+    return _fill("sparse", out, parameters, seed, name, dtype, shape, index, threads, progress)
 
 
 def _no_seed(seed: int | None) -> int:

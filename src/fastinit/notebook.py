@@ -15,7 +15,7 @@ from .tables import Table, number
 
 #: Values that a histogram is made of, at most; its bars.
 SAMPLE, BARS = 1 << 16, 48
-#: Elements of the largest orthogonal matrix that is made for a histogram: less than half a second on one core.
+#: Elements of the largest orthogonal or sparse matrix that is made for a histogram: less than half a second on one core.
 LARGEST_MATRIX = 1 << 20
 #: Width and height of a picture.
 WIDTH, HEIGHT = 288, 120
@@ -80,9 +80,9 @@ def _histogram_of(recipe: Part) -> str:
     described = recipe.recipe.to_dict()
     if recipe.size == 0:
         return _paragraph("no values")
-    largest = max(_orthogonal_sizes(described), default=0)
+    largest = max(_matrix_sizes(described), default=0)
     if largest > LARGEST_MATRIX:
-        return _paragraph(f"no histogram: an orthogonal matrix of {largest:,} elements would have to be made for it")
+        return _paragraph(f"no histogram: a matrix of {largest:,} elements would have to be made for it")
     values = recipe[spread_out(recipe.shape, SAMPLE)].ravel()
     if values.dtype == np.uint16:  # bfloat16 without ml_dtypes
         values = (values.astype(np.uint32) << 16).view(np.float32)
@@ -99,17 +99,17 @@ def spread_out(shape: tuple[int, ...], most: int) -> tuple[slice, ...]:
     return tuple(slice(None, None, -(-n // max(count, 1)) or 1) for n, count in zip(shape, counts))
 
 
-def _orthogonal_sizes(described: Any) -> Iterator[int]:
-    """Elements of every orthogonal matrix that a recipe, by its dict, is made of."""
+def _matrix_sizes(described: Any) -> Iterator[int]:
+    """Elements of every orthogonal or sparse matrix that a recipe, by its dict, is made of."""
     if isinstance(described, dict):
-        if described.get("init") == "orthogonal":
+        if described.get("init") in ("orthogonal", "sparse"):
             yield math.prod(described["shape"])
         elif described.get("init") == "delta_orthogonal":  # the matrix in the centre alone
             yield math.prod(described["shape"][axis] for axis in (*described["in_axis"], *described["out_axis"]))
         described = list(described.values())
     if isinstance(described, (list, tuple)):
         for inner in described:
-            yield from _orthogonal_sizes(inner)
+            yield from _matrix_sizes(inner)
 
 
 # ---- pictures ------------------------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "zeros": {},
     "ones": {},
     "eye": {"gain": 1.0},
+    "dirac": {"groups": 1, "in_axis": (1,), "out_axis": (0,)},
+    "sparse": {"sparsity": REQUIRED, "std": 0.01},
     "variance_scaling": {"scale": REQUIRED, "mode": REQUIRED, "distribution": REQUIRED, **_SCALING},
     "glorot_uniform": _SCALING,
     "glorot_normal": {**_SCALING, "truncated": False},
@@ -80,6 +82,11 @@ def check_parameter(key: str, value: Any) -> Any:
         if not 1 <= fan < 1 << 128:
             raise ValueError(f"{key} must be at least 1 and below 2**128, got {fan}")
         return fan
+    if key == "groups":
+        groups = _integer(key, value)
+        if groups < 1:
+            raise ValueError(f"groups must be at least 1, got {groups}")
+        return groups
     if key == "truncated":
         if type(value).__name__ not in ("bool", "bool_"):
             raise TypeError(f"truncated must be True or False, not {value!r}")
@@ -96,6 +103,10 @@ def check_values(name: str, p: Mapping[str, Any]) -> None:
     tiny = name == "uniform" and 0 < p["high"] - p["low"] < 2.0**-960  # float32 may round it to 0
     if name in ("uniform", "normal", "truncated_normal") and not tiny:
         kernel_values(name, name, "float64", tuple(p.values()))
+    if name == "sparse":
+        kernel_values(name, "normal", "float64", (0.0, p["std"]))
+        if not 0 <= p["sparsity"] <= 1:
+            raise ValueError(f"sparse: sparsity must be from 0 to 1, got {p['sparsity']}")
     gain = p.get("gain", 1.0)
     signed = name == "eye" or "orthogonal" in name  # where the gain is no standard deviation
     if not math.isfinite(gain) or (gain < 0 and not signed):

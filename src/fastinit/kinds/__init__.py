@@ -1,10 +1,11 @@
 """How the values of a tensor are made: which kind each initializer stands for."""
 
 from ..initializers.names import Initializer
-from .diagonal import Eye
+from .diagonal import Dirac, Eye
 from .drawn import Drawn
 from .kind import Named
 from .orthogonal import DeltaOrthogonal, Orthogonal
+from .sparse import Sparse
 
 #: A line for each initializer.
 KINDS: dict[str, type[Named]] = {
@@ -15,6 +16,8 @@ KINDS: dict[str, type[Named]] = {
     "zeros": Drawn,
     "ones": Drawn,
     "eye": Eye,
+    "dirac": Dirac,
+    "sparse": Sparse,
     "variance_scaling": Drawn,
     "glorot_uniform": Drawn,
     "glorot_normal": Drawn,
