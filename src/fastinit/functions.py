@@ -120,7 +120,8 @@ def _fill(
         check_same_shape(local, region.shape)
     if threads is not None:
         threads = check_threads(threads)
-    check_report(progress)
+    if progress is not None:
+        check_report(progress)
     if array is None:
         array = out = allocate(local, kind)
     described._fill(region, array, None, threads, progress)

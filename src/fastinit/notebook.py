@@ -15,7 +15,7 @@ from .tables import Table, number
 
 #: Values that a histogram is made of, at most; its bars.
 SAMPLE, BARS = 1 << 16, 48
-#: Elements of the largest orthogonal or sparse matrix that is made for a histogram: less than half a second on one core.
+#: Elements of the largest orthogonal or sparse matrix that is made for a histogram: half a second on one core.
 LARGEST_MATRIX = 1 << 20
 #: Width and height of a picture.
 WIDTH, HEIGHT = 288, 120

@@ -11,7 +11,7 @@ import numpy as np
 from . import plan
 from .arrays import allocate, as_output, check_shape, dtype_name, numpy_dtype
 from .initializers import Initializer, init
-from .kinds import kind_of
+from .kinds import KINDS
 from .progress import Report, advancing, check_report
 from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, seed_from_text
 from .threads import check_threads
@@ -273,7 +273,7 @@ class Recipe(Part):
     True
     """
 
-    __slots__ = ("_canonical_json", "_dtype", "_initializer", "_kind", "_name", "_seed")
+    __slots__ = ("_canonical_json", "_dtype", "_kind", "_name", "_seed")
 
     def __init__(
         self,
@@ -285,12 +285,11 @@ class Recipe(Part):
         name: str = "",
         **parameters: Any,
     ) -> None:
-        self._initializer = init(initializer, **parameters)
-        shape = check_shape(shape)
+        initializer, shape = init(initializer, **parameters), check_shape(shape)
         self._dtype = dtype_name("float32" if dtype is None else dtype)
         self._seed = fresh_seed() if seed is None else check_seed(seed)
         self._name = check_name(name)
-        self._kind = kind_of(self._initializer, shape, self._dtype, self._seed, self._name)
+        self._kind = KINDS[initializer.name](initializer, shape, self._dtype, self._seed, self._name)
         self._region = self._kind.region
         self._canonical_json: str | None = None
 
@@ -312,7 +311,7 @@ class Recipe(Part):
             {
                 key: value
                 for key, value in self.to_dict().items()
-                if key == "init" or key in self._initializer.parameters
+                if key == "init" or key in self._kind.initializer.parameters
             }
         )
 
@@ -363,7 +362,8 @@ class Recipe(Part):
     def _write(self, region: plan.Region, out: Any, threads: int | None, progress: Report = None) -> None:
         array, _ = as_output(out, self._dtype)
         check_same_shape(array.shape, region.shape)
-        check_report(progress)
+        if progress is not None:
+            check_report(progress)
         if threads is not None:
             threads = check_threads(threads)
         self._fill(region, array, None, threads, progress)
@@ -396,7 +396,7 @@ class Recipe(Part):
         return Recipe.from_dict, (self.to_dict(),)
 
     def __repr__(self) -> str:
-        given = repr(self._initializer)[len("init(") : -1].partition(", ")
+        given = repr(self._kind.initializer)[len("init(") : -1].partition(", ")
         rest = f", {given[2]}" if given[2] else ""
         tensor = f"{self.shape}, dtype={self._dtype!r}, seed={self._seed}, name={self._name!r}"
         return f"recipe({given[0]}, {tensor}{rest})"

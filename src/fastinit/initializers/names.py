@@ -23,9 +23,9 @@ class Initializer:
     init('he_normal', in_axis=(1,), out_axis=(0,))
     """
 
-    __slots__ = ("_hash", "_items", "_name")
+    __slots__ = ("_hash", "_items", "name")
 
-    _name: str
+    name: str  #: Canonical name.
     _items: tuple[tuple[str, Any], ...]
     _hash: int
     _repr_html_: ClassVar[Callable[[Initializer], str]]  # set by the package: `notebook` makes a recipe for it
@@ -41,15 +41,10 @@ class Initializer:
             if value is REQUIRED:
                 raise TypeError(f"{canonical} needs {key}=")
             items.append((key, check_parameter(key, value)))
-        object.__setattr__(self, "_name", canonical)
+        object.__setattr__(self, "name", canonical)
         object.__setattr__(self, "_items", tuple(items))
         object.__setattr__(self, "_hash", hash((canonical, repr(items))))
         check_values(canonical, dict(items))
-
-    @property
-    def name(self) -> str:
-        """Canonical name."""
-        return self._name
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -58,7 +53,7 @@ class Initializer:
 
     def to_dict(self) -> dict[str, Any]:
         """Strict JSON: ``{"init": name, ...}``."""
-        return {"init": self._name, **{key: to_json(value) for key, value in self._items}}
+        return {"init": self.name, **{key: to_json(value) for key, value in self._items}}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Initializer:
@@ -71,7 +66,7 @@ class Initializer:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Initializer):
             return NotImplemented
-        return self._name == other._name and repr(self._items) == repr(other._items)
+        return self.name == other.name and repr(self._items) == repr(other._items)
 
     def __hash__(self) -> int:
         return self._hash
@@ -86,9 +81,9 @@ class Initializer:
         return Initializer.from_dict, (self.to_dict(),)
 
     def __repr__(self) -> str:
-        defaults = PARAMETERS[self._name]
+        defaults = PARAMETERS[self.name]
         given = "".join(f", {k}={v!r}" for k, v in self._items if v != defaults[k])
-        return f"init({self._name!r}{given})"
+        return f"init({self.name!r}{given})"
 
 
 def init(name: str | Initializer, /, **parameters: Any) -> Initializer:

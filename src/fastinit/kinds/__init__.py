@@ -1,6 +1,5 @@
 """How the values of a tensor are made: which kind each initializer stands for."""
 
-from ..initializers.names import Initializer
 from .diagonal import Dirac, Eye
 from .drawn import Drawn
 from .kind import Named
@@ -28,8 +27,3 @@ KINDS: dict[str, type[Named]] = {
     "orthogonal": Orthogonal,
     "delta_orthogonal": DeltaOrthogonal,
 }
-
-
-def kind_of(initializer: Initializer, shape: tuple[int, ...], dtype: str, seed: int, name: str) -> Named:
-    """The kind of that initializer, for one tensor; ValueError where shape or dtype do not fit it."""
-    return KINDS[initializer.name](initializer, shape, dtype, seed, name)

@@ -39,14 +39,15 @@ class Drawn(Named):
         return self.values.bounds
 
     def fill(self, region: plan.Region, array: np.ndarray, threads: int | None, advance: Advance) -> None:
+        size = array.size
         if threads is None:
-            threads = default_for(array.size)
+            threads = default_for(size)
         if region is self.region and array.flags.c_contiguous:  # making a plan takes longer than a small fill
-            _kernels.fill(self.values, array, 0, [(array.size, 1, array.itemsize, None)], threads)
+            _kernels.fill(self.values, array, 0, [(size, 1, array.itemsize, None)], threads)
         else:
             out, first, axes = plan.kernel_axes(region, self.shape, array)
             _kernels.fill(self.values, out, first, axes, threads)
-        advance(array.size)
+        advance(size)
 
     def fill_rows(
         self, region: plan.Region, rows: np.ndarray, array: np.ndarray, threads: int | None, advance: Advance

@@ -90,8 +90,10 @@ class Named(Kind):
     __slots__ = ("initializer",)
 
     def __init__(self, initializer: Initializer, shape: tuple[int, ...], dtype: str, seed: int, name: str) -> None:
-        super().__init__(shape, dtype)
         self.initializer = initializer
+        self.shape = shape
+        self.dtype = dtype
+        self.region = plan.whole(shape)
 
     def parameters(self) -> dict[str, Any]:
         """All parameters, with axes counted from 0."""
