@@ -8,7 +8,7 @@ import pytest
 
 import fastinit as fi
 from fastinit import _kernels
-from fastinit.orthogonal import scratch_for
+from fastinit.arrays import scratch_for
 from scale import laps, size
 
 SQUARE = size([256, 512, 1024, 2048, 4096], [256, 512, 1024, 2048, 4096], [128])

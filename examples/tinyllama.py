@@ -85,7 +85,7 @@ def main():
     arena = np.empty(sum(math.prod(shape) for _, _, shape, _ in listed), np.float32)
     views = list(arena_views(arena, listed))
 
-    recipes = [initializer.recipe(shape, seed=0, name=name) for name, _, shape, initializer in listed]
+    recipes = [fi.recipe(initializer, shape, seed=0, name=name) for name, _, shape, initializer in listed]
     kinds = [kind for _, kind, _, _ in listed]
 
     cold = timed(lambda: fi.zeros(arena))  # the first touch of every page

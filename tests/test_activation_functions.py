@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from fastinit import activations
 from fastinit.activation_functions import ACTIVATIONS, SELU_ALPHA, SELU_SCALE, activation_function, normal_cdf
+from fastinit.initializers import activations
 
 #: Written down once more, with SciPy where it has them.
 EXPECTED = {

@@ -9,7 +9,9 @@ import pytest
 from scipy import stats
 
 import fastinit as fi
-from fastinit.initializers import TRUNCATED_STD, distribution, fans, truncated_std
+from fastinit.initializers.parameters import PARAMETERS
+from fastinit.initializers.scales import TRUNCATED_STD, fans, truncated_std
+from fastinit.kinds.drawn import distribution
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,9 @@ def test_initializers_are_values():
     assert fi.Initializer.from_dict(json.loads(json.dumps(a.to_dict(), allow_nan=False))) == a
     assert a.name == "he_normal"
     assert a.parameters["in_axis"] == (1,)
-    assert a.recipe((30, 20), seed=1, name="n") == fi.recipe(a, (30, 20), seed=1, name="n")
+    assert fi.recipe("he_normal", (30, 20), seed=1, name="n", in_axis=1, out_axis=0) == fi.recipe(
+        a, (30, 20), seed=1, name="n"
+    )
     with pytest.raises(AttributeError, match="immutable"):
         a.name = "x"
     assert fi.init("constant", value=0.0) != fi.init("constant", value=-0.0)
@@ -201,6 +205,8 @@ FUNCTIONS = {
     "zeros": {},
     "ones": {},
     "eye": {"gain": 2.0},
+    "dirac": {"groups": 2},
+    "sparse": {"sparsity": 0.3, "std": 0.5},
     "variance_scaling": {"scale": 1.0, "mode": "fan_avg", "distribution": "normal"},
     "glorot_uniform": {"in_axis": 1, "out_axis": 0},
     "glorot_normal": {"truncated": True},
@@ -217,7 +223,7 @@ FUNCTIONS = {
 def test_each_function_is_its_recipe(name, dtype):
     """In place, allocating, and a region: one way through."""
     function, parameters = getattr(fi, name), FUNCTIONS[name]
-    shape = (40, 5, 6) if name == "delta_orthogonal" else (40, 30)
+    shape = (40, 5, 6) if name in ("delta_orthogonal", "dirac") else (40, 30)
     expected = fi.recipe(name, shape, dtype=dtype, seed=2, name="f", **parameters)[...]
     made = function(shape, seed=2, name="f", dtype=dtype, **parameters)
     assert made.dtype == expected.dtype
@@ -233,8 +239,6 @@ def test_each_function_is_its_recipe(name, dtype):
 
 
 def test_every_initializer_has_its_function():
-    from fastinit.initializers import _PARAMETERS
-
-    assert set(FUNCTIONS) == set(_PARAMETERS)
+    assert set(FUNCTIONS) == set(PARAMETERS)
     assert all(name in fi.__all__ for name in FUNCTIONS)
     assert all(hasattr(fi, name) for name in fi.__all__)

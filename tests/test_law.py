@@ -74,7 +74,7 @@ def _restore_isa():
 @settings(max_examples=5000, deadline=None, derandomize=True)
 def test_any_region_in_any_layout_by_any_threads_and_isa(data, shape, dtype, initializer):
     _kernels.use_isa("base")
-    recipe = initializer.recipe(shape, dtype=dtype, seed=3, name="law")
+    recipe = fi.recipe(initializer, shape, dtype=dtype, seed=3, name="law")
     expected = recipe[...]
     index = data.draw(basic_indices(shape), "index")
     region = expected[index]
@@ -113,7 +113,7 @@ def test_part_of_part_and_take(data, shape, dtype):
 @pytest.mark.parametrize("initializer", INITIALIZERS[:4])
 def test_large_enough_for_many_tiles(isa, dtype, initializer, threads):
     size = 200_003 if isa != "base" else 70_001
-    recipe = initializer.recipe(size, dtype=dtype, seed=0, name="tiles")
+    recipe = fi.recipe(initializer, size, dtype=dtype, seed=0, name="tiles")
     out = np.empty(size, DTYPES[dtype])
     recipe.fill(out, threads=threads)
     for start in (0, 1, 16_383, 16_384, 65_537, size - 999):
@@ -172,8 +172,8 @@ def test_far_elements_are_the_reference_ones():
 
 @pytest.mark.parametrize("initializer", INITIALIZERS[:4])
 def test_more_rows_keep_the_old_ones(dtype, initializer):
-    small = initializer.recipe((100, 24), dtype=dtype, seed=0, name="table")[...]
-    large = initializer.recipe((150, 24), dtype=dtype, seed=0, name="table")[:100]
+    small = fi.recipe(initializer, (100, 24), dtype=dtype, seed=0, name="table")[...]
+    large = fi.recipe(initializer, (150, 24), dtype=dtype, seed=0, name="table")[:100]
     assert (bits(small) == bits(large)).all()
 
 

@@ -330,7 +330,9 @@ def test_the_demo_and_the_manifest_are_the_same_model():
 
     demo = runpy.run_path(str(EXAMPLES / "tinyllama.py"))
     manifest = load_manifest(EXAMPLES / "tinyllama-1.1b.toml", dtype="float32")
-    listed = {name: initializer.recipe(shape, seed=0, name=name) for name, _, shape, initializer in demo["tensors"](22)}
+    listed = {
+        name: fi.recipe(initializer, shape, seed=0, name=name) for name, _, shape, initializer in demo["tensors"](22)
+    }
     assert listed == manifest
 
 

@@ -336,7 +336,7 @@ def test_two_ranges(load):
 def test_equal_numbers_share_an_initializer(load):
     """300,000 experts of a table are no 300,000 initializers."""
     recipes = load(tensor("l{layer:0..3}.e{expert:0..9}", (4, 6), "normal", std="layer * 0 ** expert * -1 + 5"))
-    held = [recipe._initializer for recipe in recipes.values()]
+    held = [recipe._kind.initializer for recipe in recipes.values()]
     assert len({id(initializer) for initializer in held}) == 4
     recipes = load(tensor("l{layer:0..1}", (4, 6), "normal", mean="-0.0 + layer * -0.0", std="1 - layer"))
     assert [recipe.initializer.parameters["std"] for recipe in recipes.values()] == [1.0, 0.0]

@@ -10,9 +10,13 @@ import pytest
 
 import fastinit as fi
 from fastinit import notebook
-from fastinit.initializers import _PARAMETERS
+from fastinit.initializers.parameters import PARAMETERS
 
-NEEDED = {"constant": {"value": 0.5}, "variance_scaling": {"scale": 2.0, "mode": "fan_in", "distribution": "uniform"}}
+NEEDED = {
+    "constant": {"value": 0.5},
+    "sparse": {"sparsity": 0.5},
+    "variance_scaling": {"scale": 2.0, "mode": "fan_in", "distribution": "uniform"},
+}
 
 
 def parsed(text):
@@ -31,14 +35,14 @@ def heights(text):
     return [float(bar.get("height")) for bar in parsed(text).iter("rect")]
 
 
-@pytest.mark.parametrize("name", _PARAMETERS)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_every_initializer(name):
     initializer = fi.init(name, **NEEDED.get(name, {}))
     text = initializer._repr_html_()
     shown = facts(text)
     assert set(initializer.parameters) <= set(shown)
-    shape = (4, 128, 128) if name == "delta_orthogonal" else (256, 256)
-    recipe = initializer.recipe(shape, seed=0)
+    shape = (4, 128, 128) if name in ("delta_orthogonal", "dirac") else (256, 256)
+    recipe = fi.recipe(initializer, shape, seed=0)
     assert shown["std"] == f"{recipe.std:.4g}"
     assert shown["for example"].startswith("shape " + " x ".join(map(str, shape)))
     assert bool(heights(text)) == (name not in ("constant", "zeros", "ones"))
@@ -93,16 +97,18 @@ def test_at_most_65536_values_of_the_largest_tensors(monkeypatch):
         (fi.recipe("orthogonal", (1 << 20, 1 << 20), seed=0), False),
         (fi.recipe("orthogonal", (1 << 12, 1 << 12), seed=0).part(np.s_[:2]), False),
         (fi.recipe("orthogonal", (512, 512), seed=0), True),
+        (fi.recipe("sparse", (1 << 12, 1 << 12), sparsity=0.5, seed=0).part(np.s_[:2]), False),
+        (fi.recipe("sparse", (512, 512), sparsity=0.5, seed=0), True),
         (fi.recipe("delta_orthogonal", (3, 3, 1 << 11, 1 << 11), seed=0), False),
         (fi.recipe("delta_orthogonal", (3, 3, 512, 512), seed=0), True),
     ],
 )
-def test_no_huge_orthogonal_matrix_is_made(recipe, drawn, monkeypatch):
+def test_no_huge_matrix_is_made(recipe, drawn, monkeypatch):
     if not drawn:
         monkeypatch.setattr(fi.Part, "__getitem__", lambda self, index: pytest.fail("values were made"))
     text = recipe._repr_html_()
     assert bool(heights(text)) == drawn
-    assert ("no histogram: an orthogonal matrix of" in text) == (not drawn)
+    assert ("no histogram: a matrix of" in text) == (not drawn)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])

@@ -4,7 +4,6 @@ import functools
 import itertools
 import math
 import multiprocessing
-import sys
 import threading
 
 import numpy as np
@@ -16,7 +15,10 @@ import fastinit as fi
 import reference
 from conftest import DTYPES, Guarded, bits
 from fastinit import _kernels
-from fastinit.orthogonal import Orthogonal, Work, _factorise, scratch_for
+from fastinit.arrays import scratch_for
+from fastinit.kinds import matrix, tall
+from fastinit.kinds.matrix import Work
+from fastinit.kinds.tall import Tall, _factorise
 from test_law import basic_indices, layouts
 
 PROMISED = {"float32": 3e-5, "float64": 1e-12}
@@ -320,7 +322,8 @@ def test_what_is_held_in_memory_changes_nothing(monkeypatch, shape):
     """Rows of the Gaussian and of the result are made a few at a time, halves and quarters of a Gram block too."""
     expected = {dtype: bits(drawn(shape, dtype)) for dtype in ("float32", "bfloat16")}
     for rows in (1, 100, 300, 600, 1000, 1024, 1500, 5000):
-        monkeypatch.setattr(sys.modules[Orthogonal.__module__], "ROWS_AT_ONCE", rows * min(shape))
+        monkeypatch.setattr(matrix, "ROWS_AT_ONCE", rows * min(shape))
+        monkeypatch.setattr(tall, "ROWS_AT_ONCE", rows * min(shape))
         for dtype, whole in expected.items():
             assert (bits(drawn(shape, dtype)) == whole).all()
 
@@ -346,7 +349,7 @@ def test_torch_weights():
     assert r == fi.recipe("orthogonal", (6, 4, 3, 3), out_axis=-4, seed=0)
     assert r.to_dict()["in_axis"] == [1, 2, 3]
     assert fi.Recipe.from_dict(r.to_dict()) == r
-    assert r.initializer.recipe(r.shape, seed=0) == r
+    assert fi.recipe(r.initializer, r.shape, seed=0) == r
 
 
 def test_slices_of_a_tall_one_make_r_once(monkeypatch):
@@ -354,8 +357,8 @@ def test_slices_of_a_tall_one_make_r_once(monkeypatch):
     whole = r[...]
     r = fi.recipe("orthogonal", (4000, 200), seed=0)
     calls = []
-    original = Orthogonal._gram
-    monkeypatch.setattr(Orthogonal, "_gram", lambda *a: calls.append(1) or original(*a))
+    original = Tall._gram
+    monkeypatch.setattr(Tall, "_gram", lambda *a: calls.append(1) or original(*a))
     for low in range(0, 4000, 1000):
         assert (r[low : low + 1000] == whole[low : low + 1000]).all()
     part = r.part(np.s_[::-3, 5:150])
@@ -404,7 +407,7 @@ def test_fork():
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     shared = fi.recipe("orthogonal", (900, 100), seed=0)
-    with shared._matrix._lock:
+    with shared._kind.matrix._lock:
         child = context.Process(target=_fork_child, args=(queue, shared))
         child.start()
     try:
@@ -431,8 +434,8 @@ def test_a_callback_may_use_recipes_that_are_being_made():
 
 def test_first_readers_share_one_factor(monkeypatch):
     r = fi.recipe("orthogonal", (3000, 150), seed=0)
-    calls, original = [], Orthogonal._gram
-    monkeypatch.setattr(Orthogonal, "_gram", lambda *a: calls.append(1) or original(*a))
+    calls, original = [], Tall._gram
+    monkeypatch.setattr(Tall, "_gram", lambda *a: calls.append(1) or original(*a))
     barrier = threading.Barrier(4)
     threads = [threading.Thread(target=lambda: barrier.wait() is None or r[7]) for _ in range(4)]
     for thread in threads:

@@ -24,7 +24,7 @@ CASES = {
 
 
 def drawn(case, dtype="float32", seed=1, n=N):
-    return CASES[case][0].recipe(n, dtype=dtype, seed=seed, name=f"statistics of {case}")[...].astype(np.float64)
+    return fi.recipe(CASES[case][0], n, dtype=dtype, seed=seed, name=f"statistics of {case}")[...].astype(np.float64)
 
 
 def two_sided(z):

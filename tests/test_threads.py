@@ -262,7 +262,7 @@ def test_a_fill_in_a_signal_handler_makes_no_threads(counter):
         made = ctypes.c_int.in_dll(ctypes.CDLL(None), "threads_made")
         out, inner, counts = np.zeros(20_000_000), np.zeros(2_000_000, np.float32), []
         def handler(_, frame):
-            if not counts and frame.f_code.co_name == "_fill_drawn":
+            if not counts and frame.f_code.co_qualname == "Drawn.fill":
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 before = made.value
                 fi.normal(inner, seed=0, threads=64)

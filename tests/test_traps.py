@@ -153,10 +153,12 @@ def test_callers_environment_changes_nothing_and_is_kept(isa, environment, bits)
 
 
 def _clear_caches():
-    from fastinit import initializers
+    from fastinit.initializers import names
+    from fastinit.kinds import diagonal, drawn, orthogonal
 
-    initializers.distribution.cache_clear()
-    initializers._cached_by_repr.cache_clear()
+    for cached in (drawn.distribution, diagonal.eye_std, orthogonal.orthogonal_std, orthogonal.delta_std):
+        cached.cache_clear()
+    names._cached_by_repr.cache_clear()
 
 
 # ---- processes and threads -----------------------------------------------------------------------------------
@@ -190,7 +192,7 @@ def test_a_signal_handler_that_forks(threads, child):
         import os, signal, sys, time, numpy as np, fastinit as fi
         children = []
         def handler(_, frame):
-            within = frame.f_code.co_name == "_fill_drawn" and 1000 < np.count_nonzero(out[::1000]) < 19_000
+            within = frame.f_code.co_qualname == "Drawn.fill" and 1000 < np.count_nonzero(out[::1000]) < 19_000
             if not children and within:
                 children.append(os.fork())
         signal.signal(signal.SIGALRM, handler)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import fastinit as fi
-from fastinit.activations import _FOR_ACTIVATION
 from fastinit.comparison import label
+from fastinit.initializers.activations import _FOR_ACTIVATION
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "why.md").read_text(encoding="utf-8")

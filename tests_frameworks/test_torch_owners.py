@@ -165,7 +165,7 @@ def test_the_example_in_the_error_is_taken():
 )
 def test_what_needs_no_axes_or_states_them_fills_strangers(given):
     module = init_module_(Stranger(4, 8, 6), {"*": given})
-    assert same(module.w, fi.init(given).recipe((4, 8, 6), seed=0, name="w")[...])
+    assert same(module.w, fi.recipe(given, (4, 8, 6), seed=0, name="w")[...])
 
 
 def test_two_axes_of_an_unknown_owner_are_torchs():

@@ -9,7 +9,7 @@ import torch
 import fastinit as fi
 import fastinit.torch as init
 from conftest import DTYPES, same
-from fastinit.torch import functions
+from fastinit.kinds import sparse
 
 
 def slowly(shape, sparsity, dtype, **key):
@@ -27,7 +27,7 @@ def slowly(shape, sparsity, dtype, **key):
 @pytest.mark.parametrize("shape", [(40, 30), (1, 5), (7, 1), (3, 200)])
 @pytest.mark.parametrize("block", [1, 64, 1 << 19])
 def test_zeros_are_where_uniforms_are_least(shape, sparsity, block, monkeypatch):
-    monkeypatch.setattr(functions, "SPARSE_BLOCK", block)
+    monkeypatch.setattr(sparse, "BLOCK", block)
     tensor = init.sparse_(torch.full(shape, 7.0), sparsity, seed=2, name="w")
     assert same(tensor, slowly(shape, sparsity, "float32", seed=2, name="w"))
 
@@ -42,6 +42,6 @@ def test_dtypes_and_layouts(dtype):
 def test_the_first_of_equal_ones_is_taken(count):
     random = np.random.default_rng(0)
     numbers = random.integers(0, 4, (500, 8)).astype("f8")
-    chosen = functions._least(numbers, count)
+    chosen = sparse.least(numbers, count)
     expected = np.argsort(numbers, axis=1, kind="stable")[:, :count]
     assert (np.sort(expected, axis=1) == np.nonzero(chosen)[1].reshape(len(numbers), count)).all()

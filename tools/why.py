@@ -20,7 +20,7 @@ import numpy as np
 
 import fastinit as fi
 from fastinit.comparison import Curve, Panel
-from fastinit.initializers import TRUNCATED_STD
+from fastinit.initializers.scales import TRUNCATED_STD
 from fastinit.signals import growth
 
 if TYPE_CHECKING:

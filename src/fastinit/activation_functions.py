@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .initializers import check_parameter, near_match
+from .initializers import check_parameter
+from .wording import near_match
 
 Function = Callable[[np.ndarray], np.ndarray]
 

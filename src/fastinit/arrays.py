@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .initializers import near_match
+from . import _kernels
+from .wording import near_match
 
 #: Dtypes that can be filled, by name.
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -94,6 +95,11 @@ def allocate(shape: tuple[int, ...], name: str) -> np.ndarray:
         raise MemoryError(f"cannot allocate {nbytes} bytes for shape {shape} and dtype {name}") from None
     start = -raw.__array_interface__["data"][0] % 64
     return raw[start : start + nbytes].view(dtype).reshape(shape)
+
+
+def scratch_for(threads: int) -> np.ndarray:
+    """Memory that products of so many threads work in."""
+    return allocate((threads * _kernels.SCRATCH // 4,), "float32")
 
 
 def as_output(out: Any, dtype: Any = None) -> tuple[np.ndarray, str]:

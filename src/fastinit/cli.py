@@ -26,11 +26,12 @@ from .checkpoint.reading import open_checkpoint
 from .cli_propagation import propagate_command, symmetry_command
 from .config import config
 from .families import fold
-from .initializers import fans, known_parameters, near_match
+from .initializers import fans, known_parameters
 from .recipe import Recipe
 from .tables import jsonable
 from .terminal import complain, cut_short, print_histogram, print_json, print_table, progress_of, streams
 from .version import __version__
+from .wording import near_match
 
 #: Exit codes.
 DONE, MISMATCH, BAD_INPUT, DISK, FAULT, INTERRUPTED = 0, 1, 2, 3, 4, 130

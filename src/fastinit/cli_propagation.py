@@ -14,10 +14,9 @@ import click
 import numpy as np
 
 from .activation_functions import ACTIVATIONS, ALIASES
-from .activations import for_activation
 from .checkpoint.opening import InTheWay
 from .comparison import Comparison, Panel
-from .initializers import Initializer, known_parameters
+from .initializers import Initializer, for_activation, known_parameters
 from .networks import NETWORKS
 from .propagation import BY_DEPTH, propagate
 from .symmetry_breaking import symmetry

@@ -1,4 +1,4 @@
-"""Which instruction set runs, and what this build can do."""
+"""Which instruction set runs, what this build can do, and where its declarations are."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 import numpy as np
 
 from . import _kernels
-from .initializers import near_match
 from .stream import STREAM_VERSION
 from .threads import get_num_threads
 from .version import __version__
+from .wording import near_match
 
 
 def end_command(error: Exception) -> None:
@@ -64,3 +64,15 @@ def show_config(file: object = None) -> None:
     """
     for what, value in config().items():
         print(f"{what + ':':<18}{value}", file=file or sys.stdout)  # type: ignore[arg-type]
+
+
+def get_include() -> str:
+    """The folder for the include path of Cython, from where ``cimport fastinit.kernels`` finds its declarations.
+
+    Only needed where the compiling Python does not see fastinit. No C headers are needed.
+
+    Examples
+    --------
+    ``cythonize("my_module.pyx", include_path=[fastinit.get_include()])``; examples/cython has two such modules.
+    """
+    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from .initializers import Initializer
+from .recipe import Part, Recipe
 from .tables import Table, number
 
 #: Values that a histogram is made of, at most; its bars.
 SAMPLE, BARS = 1 << 16, 48
-#: Elements of the largest orthogonal matrix that is made for a histogram: less than half a second on one core.
+#: Elements of the largest orthogonal or sparse matrix that is made for a histogram: half a second on one core.
 LARGEST_MATRIX = 1 << 20
 #: Width and height of a picture.
 WIDTH, HEIGHT = 288, 120
@@ -28,7 +30,7 @@ _CELL = "padding:1px 8px;text-align:{}"
 # ---- recipes and initializers --------------------------------------------------------------------------------
 
 
-def recipe_html(recipe: Any) -> str:
+def recipe_html(recipe: Part) -> str:
     """A recipe, or a part of one: what it is, and a histogram of some of its values."""
     described = recipe.recipe.to_dict()
     facts = {
@@ -43,13 +45,13 @@ def recipe_html(recipe: Any) -> str:
     return page(type(recipe).__name__, _facts(facts) + _histogram_of(recipe), [])
 
 
-def initializer_html(initializer: Any) -> str:
+def initializer_html(initializer: Initializer) -> str:
     """An initializer, which has no shape: its parameters, and what it makes of a weight of 65,536 elements."""
     facts = {key: str(value) for key, value in initializer.parameters.items()}
     example, complaint = None, ""
     for shape in ((256, 256), (4, 128, 128), (4, 4, 64, 64)):  # some ask for more axes than two
         try:
-            example = initializer.recipe(shape, seed=0)
+            example = Recipe(initializer, shape, seed=0)
             break
         except ValueError as error:
             complaint = complaint or str(error)
@@ -70,17 +72,17 @@ def _shape_text(shape: tuple[int, ...]) -> str:
     return " x ".join(f"{n:,}" for n in shape) or "()"
 
 
-def _scale(recipe: Any) -> dict[str, str]:
+def _scale(recipe: Part) -> dict[str, str]:
     return {"std": number(recipe.std), "bounds": "[" + ", ".join(map(number, recipe.bounds)) + "]"}
 
 
-def _histogram_of(recipe: Any) -> str:
+def _histogram_of(recipe: Part) -> str:
     described = recipe.recipe.to_dict()
     if recipe.size == 0:
         return _paragraph("no values")
-    largest = max(_orthogonal_sizes(described), default=0)
+    largest = max(_matrix_sizes(described), default=0)
     if largest > LARGEST_MATRIX:
-        return _paragraph(f"no histogram: an orthogonal matrix of {largest:,} elements would have to be made for it")
+        return _paragraph(f"no histogram: a matrix of {largest:,} elements would have to be made for it")
     values = recipe[spread_out(recipe.shape, SAMPLE)].ravel()
     if values.dtype == np.uint16:  # bfloat16 without ml_dtypes
         values = (values.astype(np.uint32) << 16).view(np.float32)
@@ -97,17 +99,17 @@ def spread_out(shape: tuple[int, ...], most: int) -> tuple[slice, ...]:
     return tuple(slice(None, None, -(-n // max(count, 1)) or 1) for n, count in zip(shape, counts))
 
 
-def _orthogonal_sizes(described: Any) -> Iterator[int]:
-    """Elements of every orthogonal matrix that a recipe, by its dict, is made of."""
+def _matrix_sizes(described: Any) -> Iterator[int]:
+    """Elements of every orthogonal or sparse matrix that a recipe, by its dict, is made of."""
     if isinstance(described, dict):
-        if described.get("init") == "orthogonal":
+        if described.get("init") in ("orthogonal", "sparse"):
             yield math.prod(described["shape"])
         elif described.get("init") == "delta_orthogonal":  # the matrix in the centre alone
             yield math.prod(described["shape"][axis] for axis in (*described["in_axis"], *described["out_axis"]))
         described = list(described.values())
     if isinstance(described, (list, tuple)):
         for inner in described:
-            yield from _orthogonal_sizes(inner)
+            yield from _matrix_sizes(inner)
 
 
 # ---- pictures ------------------------------------------------------------------------------------------------

@@ -9,8 +9,6 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from .recipe import Recipe
-
 T = TypeVar("T")
 
 
@@ -67,8 +65,3 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while batch := list(itertools.islice(rest, size)):
         yield batch
-
-
-def made_together(recipe: Recipe) -> bool:
-    """Whether a piece of the tensor may cost as much as all of it, so that it is better made at once."""
-    return recipe._initializer.name in ("orthogonal", "delta_orthogonal")

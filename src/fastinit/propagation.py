@@ -10,10 +10,10 @@ import numpy as np
 from .activation_functions import activation_function, finite
 from .comparison import Comparison, Curve, Panel, at_least_one, initializers
 from .initializers import init as initializer_of
-from .initializers import near_match
 from .networks import NETWORKS, POSITIONS, Architecture
 from .signals import Signal, measure
 from .stream import check_seed, fresh_seed
+from .wording import near_match
 
 #: Text that stands for 1/sqrt(depth).
 BY_DEPTH = "1/sqrt(depth)"

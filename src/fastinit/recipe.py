@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
-from . import _kernels, plan
+from . import plan
 from .arrays import allocate, as_output, check_shape, dtype_name, numpy_dtype
-from .initializers import ORTHOGONAL_SLACK, Initializer, distribution, init, prepare, resolved_parameters, to_json
-from .orthogonal import DeltaOrthogonal, Orthogonal
+from .initializers import Initializer, init
+from .kinds import KINDS
 from .progress import Report, advancing, check_report
-from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, hashed, seed_from_text
-from .threads import check_threads, default_for, resolve_threads
+from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, seed_from_text
+from .threads import check_threads
+from .wording import nearest
 
 
 class Part:
@@ -25,6 +25,8 @@ class Part:
     """
 
     __slots__ = ("_recipe", "_region")
+
+    _repr_html_: ClassVar[Callable[[Part], str]]  # set by the package: `notebook` imports this file
 
     def __init__(self, recipe: Recipe, region: plan.Region) -> None:
         self._recipe = recipe
@@ -76,18 +78,12 @@ class Part:
     @property
     def std(self) -> float:
         """Theoretical standard deviation of the values, before they are rounded to the dtype."""
-        return self._recipe._distribution().std
+        return self._recipe._kind.std
 
     @property
     def bounds(self) -> tuple[float, float]:
         """Closed interval, exact in the dtype, that no value leaves."""
-        kind, parameters, _ = self._recipe._distribution()
-        if kind == "orthogonal":  # an element of a unit vector, to within the rounding of its norm
-            largest = abs(parameters[0]) * (1 + ORTHOGONAL_SLACK)
-            least, greatest = _kernels.Values("constant", self._recipe._dtype, (largest,), 0, 0).bounds
-            return -greatest, greatest
-        least, greatest = self._recipe._values.bounds
-        return (min(0.0, least), max(0.0, greatest)) if kind == "eye" else (least, greatest)
+        return self._recipe._kind.bounds
 
     def fill(self, out: Any, index: Any = ..., *, threads: int | None = None, progress: Report = None) -> Any:
         """Fill `out` with the values, or with those of a region.
@@ -160,15 +156,15 @@ class Part:
             check_same_shape(array.shape, shape)
         if threads is not None:
             threads = check_threads(threads)
-        if rows.ndim > 1 and self._recipe._matrix:  # its elements are made together
+        if rows.ndim > 1 and self._recipe._kind.made_together:  # all rows in one go
             flat = np.empty((rows.size, *self.shape[1:]), array.dtype)
-            self._recipe._write_rows(self._region, rows.ravel(), flat, threads)
+            self._recipe._fill(self._region, flat, rows.ravel(), threads)
             array[...] = flat.reshape(shape)
             return result
         for position in np.ndindex(rows.shape[:-1]):
             # leading axes of `indices` one by one; a single index as a list of one
             last_rows, last_out = (rows[position], array[position]) if rows.ndim else (rows[None], array[None])
-            self._recipe._write_rows(self._region, last_rows, last_out, threads)
+            self._recipe._fill(self._region, last_out, last_rows, threads)
         return result
 
     def __getitem__(self, index: Any) -> np.ndarray:
@@ -242,11 +238,6 @@ class Part:
     def __reduce__(self) -> tuple[Any, ...]:
         return Part, (self._recipe, self._region)
 
-    def _repr_html_(self) -> str:
-        from .notebook import recipe_html  # only where a notebook asks
-
-        return recipe_html(self)
-
     def __repr__(self) -> str:
         return f"<part of shape {self.shape} of {self._recipe!r}>"
 
@@ -282,7 +273,7 @@ class Recipe(Part):
     True
     """
 
-    __slots__ = ("_canonical_json", "_dtype", "_initializer", "_matrix", "_name", "_seed", "_shape", "_values")
+    __slots__ = ("_canonical_json", "_dtype", "_kind", "_name", "_seed")
 
     def __init__(
         self,
@@ -294,15 +285,13 @@ class Recipe(Part):
         name: str = "",
         **parameters: Any,
     ) -> None:
-        self._initializer = init(initializer, **parameters)
-        self._shape = check_shape(shape)
+        initializer, shape = init(initializer, **parameters), check_shape(shape)
         self._dtype = dtype_name("float32" if dtype is None else dtype)
         self._seed = fresh_seed() if seed is None else check_seed(seed)
         self._name = check_name(name)
-        self._region = plan.whole(self._shape)
-        self._values = prepare(self._initializer, self._shape, self._dtype, *hashed(self._seed, self._name))
+        self._kind = KINDS[initializer.name](initializer, shape, self._dtype, self._seed, self._name)
+        self._region = self._kind.region
         self._canonical_json: str | None = None
-        self._matrix = self._orthogonal()
 
     @property
     def _recipe(self) -> Recipe:  # type: ignore[override]
@@ -322,7 +311,7 @@ class Recipe(Part):
             {
                 key: value
                 for key, value in self.to_dict().items()
-                if key == "init" or key in self._initializer.parameters
+                if key == "init" or key in self._kind.initializer.parameters
             }
         )
 
@@ -331,15 +320,14 @@ class Recipe(Part):
 
         Seeds of 2**53 and above are decimal strings, infinities "inf" and "-inf", axes counted from 0.
         """
-        d = {
+        return {
             "stream": STREAM_VERSION,
             "name": self._name,
             "seed": self._seed if self._seed < 1 << 53 else str(self._seed),
-            "shape": list(self._shape),
+            "shape": list(self._kind.shape),
             "dtype": self._dtype,
-            "init": self._initializer.name,
+            **self._kind.described(),
         }
-        return d | {key: to_json(value) for key, value in resolved_parameters(self._initializer, self._shape).items()}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Recipe:
@@ -359,8 +347,8 @@ class Recipe(Part):
                 rest.pop(key) for key in ("name", "seed", "shape", "dtype", "init")
             )
         except KeyError as error:
-            close = difflib.get_close_matches(error.args[0], rest, n=1)
-            hint = f"; is {close[0]!r} meant?" if close else ""
+            close = nearest(error.args[0], rest)
+            hint = f"; is {close!r} meant?" if close is not None else ""
             raise ValueError(f"a recipe's dict needs {error.args[0]!r}{hint}") from None
         if not isinstance(shape, (list, tuple)):
             raise ValueError(f"shape must be a list, got {shape!r}")
@@ -369,34 +357,16 @@ class Recipe(Part):
         except TypeError as error:
             raise ValueError(str(error)) from None
 
-    def _orthogonal(self) -> Orthogonal | DeltaOrthogonal | None:
-        """What makes an orthogonal tensor, and keeps its factor; None for the others."""
-        if self._initializer.name not in ("orthogonal", "delta_orthogonal"):
-            return None
-        p = resolved_parameters(self._initializer, self._shape)
-        if self._initializer.name == "orthogonal":
-            return Orthogonal(self._values, self._dtype, self._shape, p["out_axis"], p["gain"])
-        return DeltaOrthogonal(self._values, self._dtype, self._shape, p["in_axis"], p["out_axis"], p["gain"])
-
-    def _distribution(self) -> Any:
-        return distribution(self._initializer, self._shape)
-
     # ---- the one way to the kernels ----------------------------------------------------------------
 
     def _write(self, region: plan.Region, out: Any, threads: int | None, progress: Report = None) -> None:
         array, _ = as_output(out, self._dtype)
         check_same_shape(array.shape, region.shape)
-        check_report(progress)
+        if progress is not None:
+            check_report(progress)
         if threads is not None:
             threads = check_threads(threads)
         self._fill(region, array, None, threads, progress)
-
-    def _write_rows(self, region: plan.Region, rows: np.ndarray, array: np.ndarray, threads: int | None) -> None:
-        if self._initializer.name == "eye":  # rows of the identity: each its own region
-            for i, row in enumerate(rows):
-                self._fill(plan.select(region, int(row)), array[i, ...], None, threads)
-        else:
-            self._fill(region, array, np.ascontiguousarray(rows), threads)
 
     def _fill(
         self,
@@ -406,42 +376,30 @@ class Recipe(Part):
         threads: int | None,
         progress: Report = None,
     ) -> None:
-        """`array` is what `as_output` or `allocate` returned, of the region's shape; all else has been checked."""
+        """Write the region, or those of its rows, to `array`; everything has been checked, as `Kind.fill` needs it."""
         if array.size == 0:
             return
+        kind = self._kind
         try:
-            if self._matrix:  # a little of it can be as much work as all
-                most = resolve_threads(threads)
-                _fill_orthogonal(self, self._matrix, region, array, rows, most, progress)
-                return
-            if threads is None:
-                threads = default_for(array.size)
-            if self._initializer.name == "eye":
-                _fill_eye(self, region, array, threads)
+            if rows is not None:
+                kind.fill_rows(region, rows, array, threads, _unheard)
+            elif progress:
+                with advancing(progress, kind.cost(region), self._name) as advance:
+                    kind.fill(region, array, threads, advance)
             else:
-                self._fill_drawn(region, array, rows, threads)
-            if progress:
-                with advancing(progress, array.size, self._name) as advance:
-                    advance(array.size)
+                kind.fill(region, array, threads, _unheard)
         except BaseException as error:
             error.add_note("fastinit: stopped before the end; the buffer is incomplete")
             raise
-
-    def _fill_drawn(self, region: plan.Region, array: np.ndarray, rows: np.ndarray | None, threads: int) -> None:
-        if region is self._region and rows is None and array.flags.c_contiguous:  # what small fills are
-            axes: Sequence[_kernels.Axis] = [(array.size, 1, array.itemsize, None)]
-            _kernels.fill(self._values, array, 0, axes, threads)
-        else:
-            out, first, axes = plan.kernel_axes(region, self._shape, array, rows)
-            _kernels.fill(self._values, out, first, axes, threads)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Recipe.from_dict, (self.to_dict(),)
 
     def __repr__(self) -> str:
-        given = repr(self._initializer)[len("init(") : -1].partition(", ")
+        given = repr(self._kind.initializer)[len("init(") : -1].partition(", ")
         rest = f", {given[2]}" if given[2] else ""
-        return f"recipe({given[0]}, {self._shape}, dtype={self._dtype!r}, seed={self._seed}, name={self._name!r}{rest})"
+        tensor = f"{self.shape}, dtype={self._dtype!r}, seed={self._seed}, name={self._name!r}"
+        return f"recipe({given[0]}, {tensor}{rest})"
 
 
 def recipe(
@@ -463,42 +421,10 @@ def check_same_shape(got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         raise ValueError(f"out has shape {got}, but the region has shape {wanted}")
 
 
-def _fill_orthogonal(
-    r: Recipe,
-    matrix: Orthogonal | DeltaOrthogonal,
-    region: plan.Region,
-    array: np.ndarray,
-    rows: np.ndarray | None,
-    threads: int,
-    progress: Report,
-) -> None:
-    """The positions of the region along every axis of the tensor; what is around a delta's centre first."""
-    positions: list[range | np.ndarray] = list(region.ranges)
-    if rows is not None:
-        axis = region.axes[0]
-        if axis is None:  # rows of a new axis: all are the same
-            _fill_orthogonal(r, matrix, region, array[:1], None, threads, progress)
-            array[1:] = array[:1]
-            return
-        along = region.ranges[axis]
-        positions[axis] = along.start + along.step * rows
-    if isinstance(matrix, DeltaOrthogonal):
-        _fill_zeros(r, array, threads)
-    with advancing(progress, matrix.cost(positions), r._name) as advance:
-        matrix.fill(positions, plan.with_every_axis(region, array), threads, advance)
+def made_together(part: Part) -> bool:
+    """Whether a piece of the tensor may cost as much as all of it, so that it is better made at once."""
+    return part.recipe._kind.made_together
 
 
-def _fill_zeros(r: Recipe, array: np.ndarray, threads: int) -> None:
-    zeros = _kernels.Values("constant", r._dtype, (0.0,), 0, 0)
-    out, first, axes = plan.kernel_axes(plan.whole(array.shape), array.shape, array)
-    _kernels.fill(zeros, out, first, axes, threads)
-
-
-def _fill_eye(r: Recipe, region: plan.Region, array: np.ndarray, threads: int) -> None:
-    """Zeros, then the gain where the region's rows and columns are equal."""
-    _fill_zeros(r, array, threads)
-    found = plan.diagonal(region)
-    if found is None:
-        return
-    on_diagonal = np.einsum("ii->i", plan.with_every_axis(region, array)[found])
-    _kernels.fill(r._values, on_diagonal, 0, [(on_diagonal.size, 1, on_diagonal.strides[0], None)], threads)
+def _unheard(share: int) -> None:
+    """What a fill without progress= calls."""

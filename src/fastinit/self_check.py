@@ -22,7 +22,7 @@ _BEFORE = denormals_work()
 import numpy as np  # noqa: E402
 
 from . import _kernels  # noqa: E402
-from .orthogonal import scratch_for  # noqa: E402
+from .arrays import scratch_for  # noqa: E402
 
 #: title -> distribution and parameters: every formula of docs/stream.md, section 4
 _DRAWN = {

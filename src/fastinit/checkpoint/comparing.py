@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..arrays import DTYPES
-from ..pieces import Piece, batches, boxes, made_together, pieces
+from ..pieces import Piece, batches, boxes, pieces
 from ..progress import Report, advancing, check_report
-from ..recipe import Recipe
+from ..recipe import Recipe, made_together
 from ..threads import resolve_threads
 from .reading import open_checkpoint
 from .stored import Checkpoint, Stored, collecting_nothing

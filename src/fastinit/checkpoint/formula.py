@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, NoReturn
 
 from .._kernels import DefaultFloatEnvironment
-from ..initializers import near_match
+from ..wording import near_match
 
 #: Letters of a formula, and how deep its parentheses, signs and powers may be nested. A million tensors with the
 #: longest formula take less than a minute.

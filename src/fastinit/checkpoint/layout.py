@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..initializers import near_match
 from ..recipe import Recipe
+from ..wording import near_match
 from .header import compact, make_header
 
 #: Names that Hugging Face's libraries look for in a model's folder.

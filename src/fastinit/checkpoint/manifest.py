@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..arrays import DTYPES, check_shape, dtype_name
-from ..initializers import Initializer, check_parameter, every_parameter, known_parameters, near_match
+from ..initializers import Initializer, check_parameter, every_parameter, known_parameters
 from ..recipe import Recipe
 from ..stream import seed_from_text
+from ..wording import near_match
 from .formula import FANS, Formula, Tensor
 from .header import check_tensor_name
 from .names import Family, Names

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..pieces import Piece, batches, made_together, pieces
+from ..pieces import Piece, batches, pieces
 from ..progress import Report, advancing
-from ..recipe import Recipe
+from ..recipe import Recipe, made_together
 from .comparing import holds
 from .layout import File
 from .opening import Directory, InTheWay, NotOurs, kind_of, naming, open_regular

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..pieces import Piece, made_together, pieces, rows_of_piece
+from ..pieces import Piece, pieces, rows_of_piece
 from ..progress import advancing
-from ..recipe import Recipe
+from ..recipe import Recipe, made_together
 from .comparing import holds
 from .header import RECIPES, compact
 from .opening import Directory, InTheWay, NotOurs, naming

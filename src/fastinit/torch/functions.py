@@ -12,16 +12,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from torch.nn.init import _calculate_correct_fan, _calculate_fan_in_and_fan_out, calculate_gain
 
 from ..initializers import cached_init
 from ..recipe import Recipe
 from .fill import check_fillable, check_lasting, fill_checked
-from .memory import array_of, dtype_name
+from .memory import dtype_name
 from .seeds import check_key, key
-from .shards import global_shape, held_by, placed
+from .shards import global_shape
 
 __all__ = [
     "calculate_gain",
@@ -43,9 +42,6 @@ __all__ = [
 
 #: Axes of a torch weight.
 AXES = {"in_axis": 1, "out_axis": 0}
-
-#: Uniforms that `sparse_` orders at a time: 4 MiB of them stay in the cache.
-SPARSE_BLOCK = 1 << 19
 
 Generator: TypeAlias = "torch.Generator | None"
 
@@ -239,8 +235,7 @@ def sparse_(
 ) -> torch.Tensor:
     """Fill a matrix with N(0, std^2), then ``ceil(sparsity * rows)`` of each column with 0; ``torch.nn.init.sparse_``.
 
-    Those where the column's uniforms are least: the uniforms are a tensor of the same seed, its name with ``"/zeros"``
-    appended. Other parameters and errors as for `uniform_`.
+    The zeros are those of `fastinit.sparse`. Other parameters and errors as for `uniform_`.
 
     References
     ----------
@@ -250,40 +245,16 @@ def sparse_(
     if tensor.ndimension() != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     _refused_by_torch(tensor, "normal_", 0, std, generator=generator)
-    recipe = _drawn(tensor, "normal", {"std": float(std)}, generator, seed, name)
-    if recipe is None:
-        return tensor
-    rows, columns = recipe.shape
+    share = _share_of_zeros(float(sparsity), global_shape(tensor)[0])
+    return _fill(tensor, "sparse", generator, seed, name, sparsity=share, std=float(std))
+
+
+def _share_of_zeros(sparsity: float, rows: int) -> float:
+    """`sparsity`, or a share from 0 to 1 that makes as many zeros as torch's slice of a column's rows does."""
+    if 0 <= sparsity <= 1:
+        return sparsity
     zeros = len(range(rows)[: math.ceil(sparsity * rows)])
-    fill_checked(tensor, recipe)
-    order = Recipe("uniform", (columns, rows), dtype="float64", seed=recipe.seed, name=f"{recipe.name}/zeros")
-    block = min(columns, max(1, SPARSE_BLOCK // rows))
-    uniforms = np.empty((block, rows))
-    with torch.no_grad():
-        for held in held_by(tensor):
-            array = array_of(held.local)
-            for columns_here, run in placed(held.runs[1]):
-                for low in range(run.start, run.stop, block):
-                    high = min(low + block, run.stop)
-                    at = columns_here.start + low - run.start
-                    # ordering takes several times as long as drawing: no threads, which may have to be waited for
-                    drawn = order.fill(uniforms[: high - low], np.s_[low:high], threads=1)
-                    chosen = _least(drawn, zeros).T
-                    for rows_here, where in placed(held.runs[0]):
-                        np.copyto(array[rows_here, at : at + high - low], 0, where=chosen[where])
-    return tensor
-
-
-def _least(numbers: np.ndarray, count: int) -> np.ndarray:
-    """Where the `count` least numbers of each row are, the first of equal ones before the others."""
-    if not 0 < count < numbers.shape[1]:
-        return np.full(numbers.shape, count > 0)
-    bound = np.partition(numbers, count - 1, axis=1)[:, count - 1, None]
-    least = numbers <= bound
-    for row in np.flatnonzero(np.count_nonzero(least, axis=1) > count):  # equal ones, some of which are too many
-        least[row] = False
-        least[row, np.argsort(numbers[row], kind="stable")[:count]] = True
-    return least
+    return (zeros - 0.5) / rows if zeros else 0.0
 
 
 # ---- constants -------------------------------------------------------------------------------------------------
@@ -304,7 +275,27 @@ constant_ = _torchs(torch.nn.init.constant_)
 ones_ = _torchs(torch.nn.init.ones_)
 zeros_ = _torchs(torch.nn.init.zeros_)
 eye_ = _torchs(torch.nn.init.eye_)
-dirac_ = _torchs(torch.nn.init.dirac_)
+
+
+def dirac_(tensor: torch.Tensor, groups: int = 1) -> torch.Tensor:
+    """Fill a convolution's weight so that it copies its input channels; ``torch.nn.init.dirac_``.
+
+    A DTensor's shard too. What fastinit cannot fill, such as integers and other devices, torch does.
+    """
+    check_lasting(tensor)
+    if tensor.ndimension() not in (3, 4, 5) or groups < 1 or tensor.shape[0] % groups or not _can_fill(tensor):
+        return torch.nn.init.dirac_(tensor, groups)  # or raises torch's own error
+    described = cached_init("dirac", {"groups": groups})
+    return fill_checked(tensor, Recipe(described, global_shape(tensor), dtype=dtype_name(tensor), seed=0))
+
+
+def _can_fill(tensor: torch.Tensor) -> bool:
+    try:
+        with torch.no_grad():
+            check_fillable(tensor)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return True
 
 
 # ---- the deprecated names ------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..arrays import as_output
-from ..pieces import made_together, pieces
-from ..recipe import Part
+from ..pieces import pieces
+from ..recipe import Part, made_together
 
 #: The dtypes that can be filled, by the names that recipes have for them.
 DTYPES = {

@@ -16,8 +16,8 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from ..pieces import made_together, pieces
-from ..recipe import Recipe
+from ..pieces import pieces
+from ..recipe import Recipe, made_together
 from .fill import tensor
 from .shards import held_by, is_dtensor
 

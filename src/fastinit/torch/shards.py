@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ..pieces import made_together
-from ..recipe import Part
+from ..recipe import Part, made_together
 
 #: Positions along one axis that follow each other in memory: ascending ranges of step 1.
 Runs = list[range]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .initializers import Initializer, near_match
+from ..wording import near_match
+from .names import Initializer
 
 _FOR_ACTIVATION: dict[str, tuple[str, dict[str, Any]]] = {
     "sigmoid": ("glorot_uniform", {}),

@@ -1,0 +1,96 @@
+"""Tensors whose every element is drawn by itself: uniforms, normals, constants."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .. import _kernels, plan
+from ..initializers.names import Initializer
+from ..initializers.parameters import kernel_values
+from ..initializers.scales import Distribution, scaled, truncated_std
+from ..stream import hashed
+from ..threads import default_for
+from .kind import Advance, Named
+
+#: Half the smallest positive value of the dtypes whose range is less than float32's, or that are rounded from it.
+_FLUSHED = {"float16": 2.0**-25, "bfloat16": 2.0**-134}
+
+
+class Drawn(Named):
+    """One of the kernels' distributions, each element from its own words of the stream."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, initializer: Initializer, shape: tuple[int, ...], dtype: str, seed: int, name: str) -> None:
+        super().__init__(initializer, shape, dtype, seed, name)
+        self.values = prepare(initializer, shape, dtype, *hashed(seed, name))
+
+    @property
+    def std(self) -> float:
+        return distribution(self.initializer, self.shape).std
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.values.bounds
+
+    def fill(self, region: plan.Region, array: np.ndarray, threads: int | None, advance: Advance) -> None:
+        size = array.size
+        if threads is None:
+            threads = default_for(size)
+        if region is self.region and array.flags.c_contiguous:  # making a plan takes longer than a small fill
+            _kernels.fill(self.values, array, 0, [(size, 1, array.itemsize, None)], threads)
+        else:
+            out, first, axes = plan.kernel_axes(region, self.shape, array)
+            _kernels.fill(self.values, out, first, axes, threads)
+        advance(size)
+
+    def fill_rows(
+        self, region: plan.Region, rows: np.ndarray, array: np.ndarray, threads: int | None, advance: Advance
+    ) -> None:
+        out, first, axes = plan.kernel_axes(region, self.shape, array, np.ascontiguousarray(rows))
+        _kernels.fill(self.values, out, first, axes, default_for(array.size) if threads is None else threads)
+        advance(array.size)
+
+
+@functools.lru_cache(maxsize=256)
+def distribution(initializer: Initializer, shape: tuple[int, ...]) -> Distribution:
+    """What `initializer` draws for a tensor of that global shape."""
+    with _kernels.DefaultFloatEnvironment():
+        drawn = _distribution(initializer.name, initializer.parameters, shape)
+    return drawn._replace(std=abs(drawn.std))  # a std or a gain may be -0.0
+
+
+def _distribution(name: str, p: dict[str, Any], shape: tuple[int, ...]) -> Distribution:
+    if name in ("constant", "zeros", "ones"):
+        return Distribution("constant", (p.get("value", float(name == "ones")),), 0.0)
+    if name == "uniform":
+        return Distribution("uniform", (p["low"], p["high"]), (p["high"] / 2 - p["low"] / 2) / math.sqrt(3.0))
+    if name == "normal":
+        return Distribution("normal", (p["mean"], p["std"]), p["std"])
+    if name == "truncated_normal":
+        parameters = (p["mean"], p["std"], p["lower"], p["upper"])
+        return Distribution("truncated_normal", parameters, p["std"] * truncated_std(p["lower"], p["upper"]))
+    return scaled(name, p, shape)
+
+
+def prepare(initializer: Initializer, shape: tuple[int, ...], dtype: str, key: int, stream: int) -> _kernels.Values:
+    """The kernels' form of a tensor's values; ValueError where the dtype cannot hold the parameters."""
+    kind, parameters, _ = distribution(initializer, shape)
+    if "normal" in kind and 0 < parameters[1] <= _FLUSHED.get(dtype, 0.0):
+        warnings.warn(
+            f"{initializer.name}: {dtype} flushes std={parameters[1]} to zero: most values will be the mean, rounded",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return kernel_values(initializer.name, kind, dtype, parameters, key, stream)
+
+
+def fill_constant(value: float, dtype: str, array: np.ndarray, threads: int) -> None:
+    """One value everywhere in memory of that dtype, rounded once."""
+    out, first, axes = plan.kernel_axes(plan.whole(array.shape), array.shape, array)
+    _kernels.fill(_kernels.Values("constant", dtype, (value,), 0, 0), out, first, axes, threads)
