@@ -465,6 +465,11 @@ def made_together(part: Part) -> bool:
     return part.recipe._kind.made_together
 
 
+def dtype_of(part: Part) -> str:
+    """The name in `DTYPES` of the dtype; that of its arrays is uint16 for bfloat16 without ml_dtypes."""
+    return part.recipe._dtype
+
+
 def kind_of_part(part: Part) -> Kind:
     """The kind whose tensor a recipe, or a part of one, is."""
     whole = part._recipe._kind

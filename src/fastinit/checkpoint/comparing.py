@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import DTYPES
 from ..pieces import Piece, batches, boxes, pieces
 from ..progress import Report, advancing, check_report
-from ..recipe import Recipe, made_together
+from ..recipe import Part, dtype_of, made_together
 from ..threads import resolve_threads
+from .literals import Hashed
 from .reading import open_checkpoint
 from .stored import Checkpoint, Stored, collecting_nothing
 from .team import Team
@@ -100,7 +99,7 @@ class Verification:
 
 def verify(
     path: str | os.PathLike[str],
-    recipes: Mapping[str, Recipe] | Recipe | None = None,
+    recipes: Mapping[str, Part] | Part | None = None,
     *,
     threads: int | None = None,
     progress: Report = None,
@@ -111,9 +110,9 @@ def verify(
     ----------
     path : path
         A .safetensors or .npy file, a .zarr folder, or a model's folder or index in Hugging Face's layout.
-    recipes : dict of str to Recipe, or Recipe, optional
-        What the tensors should be; those that the file brings unless given. A single recipe is that of the one tensor
-        of a file.
+    recipes : dict of str to Recipe or Part, or one of them, optional
+        What the tensors should be; those that the file brings unless given. A single one is that of the one tensor of
+        a file.
     threads : int, optional
         At most this many threads.
     progress : bool or callable, optional
@@ -135,21 +134,26 @@ def verify(
 
     Notes
     -----
-    Orthogonal tensors are made whole, in memory.
+    Orthogonal tensors are made whole, in memory. Of a long literal (see `fastinit.literal`) a file brings the SHA-256:
+    it tells whether the values have changed, and not how far.
     """
     check_report(progress)
     threads = resolve_threads(threads)
     with collecting_nothing():
         checkpoint = open_checkpoint(path)
-        expected = _expected(Path(path), checkpoint, recipes)
+        wanted = _expected(Path(path), checkpoint, recipes)
     comparisons: dict[str, Comparison] = {}
+    expected = {name: given.outline if isinstance(given, Hashed) else given for name, given in wanted.items()}
     sizes = {name: recipe.nbytes for name, recipe in expected.items()}
     total = sum(sizes.values())
     with advancing(progress, total, Path(path).name, "B") as advance, Team(threads) as team:
         small: list[str] = []
         large: list[str] = []
         for name, recipe in expected.items():
-            problem = _problem(checkpoint.tensors.get(name), recipe)
+            on_disk = checkpoint.tensors.get(name)
+            problem, hashed = _problem(on_disk, recipe), wanted[name]
+            if not problem and isinstance(hashed, Hashed) and on_disk is not None:
+                expected[name], problem = hashed.recovered(on_disk.open(), on_disk.held())
             if problem:
                 comparisons[name] = Comparison(name, False, problem)
                 advance(sizes[name])
@@ -172,7 +176,7 @@ def verify(
     return Verification(comparisons, checkpoint.notes)
 
 
-def holds(path: Path, recipes: Mapping[str, Recipe] | Recipe, threads: int, progress: Report) -> bool:
+def holds(path: Path, recipes: Mapping[str, Part] | Part, threads: int, progress: Report) -> bool:
     """Whether what is at `path`, if it can be read at all, is what the recipes make."""
     try:
         return verify(path, recipes, threads=threads, progress=progress).equal
@@ -180,29 +184,29 @@ def holds(path: Path, recipes: Mapping[str, Recipe] | Recipe, threads: int, prog
         return False
 
 
-def _expected(path: Path, checkpoint: Checkpoint, recipes: Mapping[str, Recipe] | Recipe | None) -> dict[str, Recipe]:
+def _expected(path: Path, checkpoint: Checkpoint, recipes: Mapping[str, Part] | Part | None) -> dict[str, Part | Hashed]:
     if recipes is None:
         own = checkpoint.recipes()
         if not own:
             raise ValueError(f"{path} brings no recipes of its own: give them, or a manifest")
         return own
-    if isinstance(recipes, Recipe):
+    if isinstance(recipes, Part):
         if len(checkpoint.tensors) != 1:
             raise ValueError(f"{path} has {len(checkpoint.tensors)} tensors: give a dict of recipes")
         return dict.fromkeys(checkpoint.tensors, recipes)
-    if not isinstance(recipes, Mapping) or not all(isinstance(recipe, Recipe) for recipe in recipes.values()):
-        raise TypeError("recipes must be a dict of names to recipes, or a recipe")
+    if not isinstance(recipes, Mapping) or not all(isinstance(recipe, Part) for recipe in recipes.values()):
+        raise TypeError("recipes must be a dict of names to recipes or parts, or one of them")
     if path.suffix == ".npy" and len(recipes) == 1:  # a .npy file has no names
         return dict(zip(checkpoint.tensors, recipes.values()))
     return dict(recipes)
 
 
-def _problem(stored: Stored | None, recipe: Recipe) -> str:
+def _problem(stored: Stored | None, recipe: Part) -> str:
     if stored is None:
         return "missing"
     if stored.shape != recipe.shape:
         return f"of shape {stored.shape}, not {recipe.shape}"
-    dtype = _name_of(recipe.dtype)
+    dtype = dtype_of(recipe)
     if stored.dtype != dtype:
         return f"of dtype {stored.dtype}, not {dtype}"
     if made_together(recipe) and recipe.nbytes > LARGEST_UNSEEN and stored.held() < recipe.nbytes // 4:
@@ -210,12 +214,7 @@ def _problem(stored: Stored | None, recipe: Recipe) -> str:
     return ""
 
 
-@functools.lru_cache(maxsize=16)  # NumPy works out a dtype's name anew each time
-def _name_of(dtype: np.dtype) -> str:
-    return dtype.name if dtype.name in DTYPES else "bfloat16"
-
-
-def _compare_whole(name: str, stored: Any, recipe: Recipe) -> Comparison:
+def _compare_whole(name: str, stored: Any, recipe: Part) -> Comparison:
     """A tensor that costs less than the words about it."""
     if not isinstance(stored, np.ndarray):  # zarr's
         stored = np.asarray(stored[...])
@@ -228,7 +227,7 @@ def _compare_whole(name: str, stored: Any, recipe: Recipe) -> Comparison:
 
 
 def _compare(
-    name: str, stored: Any, recipe: Recipe, team: Team, threads: int, advance: Callable[[int], None]
+    name: str, stored: Any, recipe: Part, team: Team, threads: int, advance: Callable[[int], None]
 ) -> Comparison:
     together = made_together(recipe)
     if together:
@@ -253,7 +252,7 @@ def _compare(
     return _comparison(name, recipe, changed, first, change)
 
 
-def _comparison(name: str, recipe: Recipe, changed: int, first: Difference | None, change: float) -> Comparison:
+def _comparison(name: str, recipe: Part, changed: int, first: Difference | None, change: float) -> Comparison:
     unchanged = (recipe.size - changed) / recipe.size if recipe.size else 1.0
     if first is None:
         return Comparison(name, True, largest_change=0.0, unchanged=unchanged)
@@ -261,7 +260,7 @@ def _comparison(name: str, recipe: Recipe, changed: int, first: Difference | Non
     return Comparison(name, False, "", index, expected, found, change, unchanged)
 
 
-def _differences(stored: Any, recipe: Recipe, piece: Piece, threads: int) -> tuple[int, Difference | None, float]:
+def _differences(stored: Any, recipe: Part, piece: Piece, threads: int) -> tuple[int, Difference | None, float]:
     """How many elements of the piece differ, index and both values of the first, the largest change."""
     part = recipe.part(piece.at)
     made = np.empty(part.shape, part.dtype)

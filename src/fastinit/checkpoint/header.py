@@ -15,12 +15,12 @@ import math
 import operator
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..arrays import MAX_SIZE, check_shape
-from ..recipe import Recipe
+from ..recipe import Part, dtype_of
 from ..stream import check_name
 from .opening import open_regular
 
@@ -77,17 +77,17 @@ def compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def make_header(tensors: Sequence[tuple[str, Recipe]]) -> bytes:
+def make_header(tensors: Sequence[tuple[str, Part]], recipes: Mapping[str, Any]) -> bytes:
     """The start of a file that holds these tensors in this order, up to their first byte.
 
-    "format" is there because transformers refuses metadata without it; the recipes are the file's provenance.
+    "format" is there because transformers refuses metadata without it; the recipes, as dicts, are the file's
+    provenance.
     """
-    recipes = {name: recipe.to_dict() for name, recipe in tensors}
     table: dict[str, Any] = {"__metadata__": {"format": "pt", RECIPES: compact(recipes)}}
     start = 0
     for name, recipe in tensors:
         stop = start + recipe.nbytes
-        code = CODES[recipes[name]["dtype"]]
+        code = CODES[dtype_of(recipe)]
         table[name] = {"dtype": code, "shape": list(recipe.shape), "data_offsets": [start, stop]}
         start = stop
     text = compact(table).encode()

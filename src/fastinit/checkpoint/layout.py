@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..recipe import Recipe
+from ..recipe import Part, dtype_of
 from ..wording import near_match
 from .header import compact, make_header
+from .literals import metadata_of
 
 #: Names that Hugging Face's libraries look for in a model's folder.
 SINGLE = "model.safetensors"
@@ -28,7 +29,7 @@ class Placed(NamedTuple):
     """A tensor and the position of its first byte in its file."""
 
     name: str
-    recipe: Recipe
+    recipe: Part
     offset: int
 
 
@@ -60,33 +61,33 @@ def parse_size(size: int | str) -> int:
     return int(size)
 
 
-def safetensors_file(name: str, tensors: Mapping[str, Recipe]) -> File:
+def safetensors_file(name: str, tensors: Mapping[str, Part]) -> File:
     """One .safetensors file. Larger elements come first, so that every tensor is aligned."""
     ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
-    return _file(name, make_header(ordered), ordered, "")
+    described = {key: metadata_of(recipe) for key, recipe in ordered}
+    return _file(name, make_header(ordered, described), ordered, "")
 
 
-def npy_file(name: str, tensors: Mapping[str, Recipe]) -> File:
+def npy_file(name: str, tensors: Mapping[str, Part]) -> File:
     """One .npy file of one tensor."""
     if len(tensors) != 1:
         raise ValueError(f".npy holds one tensor, not {len(tensors)}: use .safetensors")
-    ((_, recipe),) = tensors.items()
-    description = recipe.to_dict()
-    if description["dtype"] == "bfloat16":
-        raise ValueError(f"{recipe.name!r} is bfloat16, which the .npy format does not have: use .safetensors")
+    ((key, recipe),) = tensors.items()
+    if dtype_of(recipe) == "bfloat16":
+        raise ValueError(f"{key!r} is bfloat16, which the .npy format does not have: use .safetensors")
     head = io.BytesIO()
     dtype = recipe.dtype.newbyteorder("<")
     np.lib.format.write_array_header_1_0(head, {"descr": dtype.str, "fortran_order": False, "shape": recipe.shape})
-    return _file(name, head.getvalue(), list(tensors.items()), compact(description))
+    return _file(name, head.getvalue(), list(tensors.items()), compact(metadata_of(recipe)))
 
 
-def shards(tensors: Mapping[str, Recipe], largest: int) -> list[File]:
+def shards(tensors: Mapping[str, Part], largest: int) -> list[File]:
     """Files of at most `largest` bytes of tensors, in Hugging Face's layout, cut as huggingface_hub cuts them.
 
     A larger tensor has a file of its own, before the one that is being filled.
     """
-    groups: list[dict[str, Recipe]] = []
-    filling: dict[str, Recipe] = {}
+    groups: list[dict[str, Part]] = []
+    filling: dict[str, Part] = {}
     held = 0
     for name, recipe in tensors.items():
         if recipe.nbytes > largest:
@@ -120,7 +121,7 @@ def index_of(files: list[File]) -> bytes:
     return (json.dumps(table, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def _file(name: str, head: bytes, tensors: list[tuple[str, Recipe]], more: str) -> File:
+def _file(name: str, head: bytes, tensors: list[tuple[str, Part]], more: str) -> File:
     placed, at = [], len(head)
     for key, recipe in tensors:
         placed.append(Placed(key, recipe, at))

@@ -18,8 +18,7 @@ import numpy as np
 from ..arrays import numpy_dtype
 from ..kinds.composed import DEEPEST
 from ..pieces import pieces
-from ..recipe import Part, Recipe, dtype_of
-from .stored import Stored
+from ..recipe import Part, Recipe
 
 #: The key of a literal's hash, in the place of "literal".
 KEY = "literal_sha256"
@@ -66,24 +65,24 @@ class Hashed:
     Attributes
     ----------
     outline : Recipe
-        A tensor of the same shape, dtype and composition, all zeros.
+        The tensor, but zeros for the values that only a hash speaks of.
     """
 
     def __init__(self, described: Mapping[str, Any]) -> None:
         self._described = described
-        self.outline = Recipe.from_dict(_mapped(described, lambda d, hidden: _zeros(d)))
+        self.outline = Recipe.from_dict(_mapped(described, lambda d, hidden: _zeros(d) if KEY in d else d))
 
-    def recovered(self, stored: Stored) -> tuple[Recipe, str]:
+    def recovered(self, stored: Any, held: int) -> tuple[Recipe, str]:
         """The recipe whose literals have the values that are on disk; and what is wrong with those, if anything.
 
-        `stored` has the shape and dtype of the outline.
+        `stored` is an array of the outline's shape and dtype; the disk has `held` bytes for it, or for its file.
         """
         nbytes = 0
         for d in _long_literals(self._described):
             nbytes += math.prod(d["shape"]) * numpy_dtype(d["dtype"]).itemsize
-        if nbytes > max(LARGEST, stored.held()):
+        if nbytes > max(LARGEST, held):
             return self.outline, f"its literals have {nbytes:,} bytes, which the disk does not hold"
-        values, seen = _read_back(self._described, self.outline, stored.open())
+        values, seen = _read_back(self._described, self.outline, stored)
         numbers = _Numbers(self._described)
         problems: list[str] = []
 
@@ -141,7 +140,8 @@ def _leaves(d: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _is_long(d: Mapping[str, Any]) -> bool:
-    return KEY in d or ("literal" in d and len(d["literal"]) > (LONGEST + 2) // 3 * 4)
+    text = d.get("literal")
+    return KEY in d or (isinstance(text, str) and len(text) > (LONGEST + 2) // 3 * 4)
 
 
 def _long_literals(d: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -200,7 +200,8 @@ class _Marks:
         self._itemsize = itemsize
         self._digits = []
         unit = 1
-        while unit == 1 or unit < _Numbers(described).count:
+        count = _Numbers(described).count
+        while unit == 1 or unit < count:
             self._digits.append((unit, self._marked(described, unit)))
             unit *= self._base
 
@@ -212,7 +213,8 @@ class _Marks:
                 return _zeros(d)
             start = numbers.take(d)
             own = np.arange(start, start + math.prod(d["shape"]), dtype=np.uint64)
-            return _literal((own // np.uint64(unit) % np.uint64(self._base) + np.uint64(1)).astype(f"<u{self._itemsize}"), d)
+            digits = own // np.uint64(unit) % np.uint64(self._base) + np.uint64(1)
+            return _literal(digits.astype(f"<u{self._itemsize}"), d)
 
         return Recipe.from_dict(_mapped(described, leaf))
 

@@ -16,6 +16,7 @@ from ..recipe import Recipe
 from ..stream import check_name
 from .header import CODES, RECIPES, Entry, HeaderError, parse, read_header
 from .layout import INDEX, SINGLE
+from .literals import Hashed
 from .opening import open_regular, read_whole
 from .stored import Checkpoint, Stored, name_of, on_disk, reading, recipes_of
 from .zarr_reading import open_zarr
@@ -68,7 +69,7 @@ def _safetensors(path: Path, keep: bool = True) -> Checkpoint:
     mapped, held = _Mapped(path, keep), lambda: on_disk(path)
     tensors = {e.name: Stored(_OURS.get(e.dtype, e.dtype), e.shape, _opener(mapped, e), held) for e in entries}
 
-    def recipes() -> dict[str, Recipe]:
+    def recipes() -> dict[str, Recipe | Hashed]:
         with reading(path, "the recipes in its metadata"):
             return recipes_of(parse(metadata[RECIPES].encode())) if RECIPES in metadata else {}
 
@@ -131,7 +132,7 @@ def _index(path: Path) -> Checkpoint:
         if Path(place).name != place or place in ("", ".", "..") or "\\" in place or "\0" in place:
             raise HeaderError(f"{path}: {place!r} is not a file of its folder")
     tensors: dict[str, Stored] = {}
-    own_recipes: list[Callable[[], dict[str, Recipe]]] = []
+    own_recipes: list[Callable[[], dict[str, Recipe | Hashed]]] = []
     others, count = [], 0  # the first few, and how many: files can hold any number of them
     files = sorted(set(places.values()))
     for place in files:
@@ -149,7 +150,7 @@ def _index(path: Path) -> Checkpoint:
     more = f" and {count - 3} others" if count > 3 else ""
     notes = (f"{path}: it leaves out {', '.join(others)}{more}, which are not looked at",) if others else ()
 
-    def recipes() -> dict[str, Recipe]:
+    def recipes() -> dict[str, Recipe | Hashed]:
         return {name: recipe for read in own_recipes for name, recipe in read().items()}
 
     return Checkpoint({name: tensors[name] for name in places}, recipes, notes)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..progress import Report, check_report
-from ..recipe import Recipe
+from ..recipe import Part
 from ..threads import resolve_threads
 from . import folder, layout, writing, zarr_store
 from .header import check_tensor_name
@@ -17,7 +17,7 @@ from .writing import Options
 
 def save(
     path: str | os.PathLike[str],
-    recipes: Mapping[str, Recipe] | Recipe,
+    recipes: Mapping[str, Part] | Part,
     *,
     max_shard_size: int | str | None = None,
     part: tuple[int, int] | None = None,
@@ -34,8 +34,9 @@ def save(
         What to write, by its ending: ``.safetensors``; ``.npy`` for one tensor; ``.zarr`` for an array (of a single
         recipe) or a group of them, Zarr format 3, where zarr is installed. With `max_shard_size` a folder in Hugging
         Face's layout.
-    recipes : dict of str to Recipe, or Recipe
-        The tensors under their names in the file; a single recipe goes under its own name.
+    recipes : dict of str to Recipe or Part, or one of them
+        The tensors under their names in the file; a single one goes under its own name. Tensors composed of others
+        (see `fastinit.concatenate`) have no name: give a dict for ``.safetensors``.
     max_shard_size : int or str, optional
         Bytes of tensors in a file at most, unless one tensor alone is larger: an integer, "5GB" or "512MiB".
     part : (int, int), optional
@@ -98,6 +99,8 @@ def save(
     check_report(progress)
     options = Options(resolve_threads(threads), progress, bool(resume), bool(overwrite))
     tensors = _checked_tensors(recipes)
+    if isinstance(recipes, Part) and recipes.name is None and out.suffix not in (".npy", ".zarr"):
+        raise ValueError(f"a composed tensor has no name: give a dict of its name in {out.name} to it")
     share, shares = _checked_part(part)
     if max_shard_size is not None:
         if out.suffix in (".npy", ".zarr"):
@@ -106,7 +109,7 @@ def save(
     if shares > 1:
         raise ValueError("part= shares out whole files: give a max_shard_size too")
     if out.suffix == ".zarr":
-        zarr_store.save(out, recipes if isinstance(recipes, Recipe) else tensors, options)
+        zarr_store.save(out, recipes if isinstance(recipes, Part) else tensors, options)
     elif out.suffix == ".safetensors":
         writing.save(out, layout.safetensors_file(out.name, tensors), options)
     elif out.suffix == ".npy":
@@ -118,17 +121,17 @@ def save(
     return True
 
 
-def _checked_tensors(recipes: Mapping[str, Recipe] | Recipe) -> dict[str, Recipe]:
-    if isinstance(recipes, Recipe):
-        recipes = {recipes.name: recipes}
+def _checked_tensors(recipes: Mapping[str, Part] | Part) -> dict[str, Part]:
+    if isinstance(recipes, Part):
+        recipes = {recipes.name or "": recipes}  # composed tensors have no name
     if not isinstance(recipes, Mapping):
         raise TypeError(f"recipes must be a dict of names to recipes, or a recipe, not {type(recipes).__name__}")
     if not recipes:
         raise ValueError("there is no tensor to write")
     for name, recipe in recipes.items():
         check_tensor_name(name)
-        if not isinstance(recipe, Recipe):
-            raise TypeError(f"{name!r} must be a Recipe, not {type(recipe).__name__}")
+        if not isinstance(recipe, Part):
+            raise TypeError(f"{name!r} must be a Recipe or a Part, not {type(recipe).__name__}")
     return dict(recipes)
 
 

@@ -15,6 +15,7 @@ from ..arrays import DTYPES
 from ..initializers import cached_init
 from ..recipe import Recipe
 from .header import HeaderError
+from .literals import Hashed, has_hashes
 
 #: The keys of a recipe's dict that are not its initializer's parameters.
 _OWN = ("stream", "name", "seed", "shape", "dtype", "init")
@@ -36,16 +37,16 @@ class Checkpoint(NamedTuple):
     """What a path holds; `recipes` reads those that it brings itself, if any. `notes` are for who reads it."""
 
     tensors: dict[str, Stored]
-    recipes: Callable[[], dict[str, Recipe]]
+    recipes: Callable[[], dict[str, Recipe | Hashed]]
     notes: tuple[str, ...] = ()
 
 
-def recipes_of(described: dict[str, Any]) -> dict[str, Recipe]:
-    """Recipes from their dicts."""
+def recipes_of(described: dict[str, Any]) -> dict[str, Recipe | Hashed]:
+    """Recipes from their dicts; or what can only be compared."""
     for name, description in described.items():
         if not isinstance(description, dict):
             raise HeaderError(f"that of {name!r} must be a table")
-    return {name: _recipe(description) for name, description in described.items()}
+    return {name: Hashed(description) if has_hashes(description) else _recipe(description) for name, description in described.items()}
 
 
 def _recipe(description: dict[str, Any]) -> Recipe:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..pieces import Piece, batches, pieces
 from ..progress import Report, advancing
-from ..recipe import Recipe, made_together
+from ..recipe import Part, made_together
 from .comparing import holds
 from .layout import File
 from .opening import Directory, InTheWay, NotOurs, kind_of, naming, open_regular
@@ -153,7 +153,7 @@ def _made(file: File) -> bytearray:
 class _Job(NamedTuple):
     """A piece of a tensor and where it goes."""
 
-    recipe: Recipe
+    recipe: Part
     piece: Piece
     offset: int
     nbytes: int

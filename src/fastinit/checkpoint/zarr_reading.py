@@ -12,6 +12,7 @@ from typing import Any
 
 from ..recipe import Recipe
 from .header import RECIPES, HeaderError, check_tensor_name
+from .literals import Hashed
 from .opening import kind_of
 from .stored import Checkpoint, Stored, name_of, reading, recipes_of
 
@@ -52,7 +53,7 @@ def open_zarr(path: Path) -> Checkpoint:
             opened = functools.partial(_Array, array, path if alone else path / name)
             tensors[check_tensor_name(name)] = Stored(name_of(array.dtype), array.shape, opened, held)
 
-    def recipes() -> dict[str, Recipe]:
+    def recipes() -> dict[str, Recipe | Hashed]:
         with reading(path, "the recipes in its attributes"):
             return recipes_of({name: array.attrs[RECIPES] for name, array in arrays.items() if RECIPES in array.attrs})
 

@@ -16,9 +16,10 @@ import numpy as np
 
 from ..pieces import Piece, pieces, rows_of_piece
 from ..progress import advancing
-from ..recipe import Recipe, made_together
+from ..recipe import Part, dtype_of, made_together
 from .comparing import holds
 from .header import RECIPES, compact
+from .literals import metadata_of
 from .opening import Directory, InTheWay, NotOurs, naming
 from .partial import check_space, foreign
 from .replacing import FolderOnItsWay, remove_finished
@@ -31,12 +32,12 @@ CHUNK = 1 << 24
 LONGEST_WORD = 255
 
 
-def save(out: Path, recipes: Mapping[str, Recipe] | Recipe, options: Options) -> None:
+def save(out: Path, recipes: Mapping[str, Part] | Part, options: Options) -> None:
     """Write a single recipe as an array, a dict of them as a group."""
     zarr = import_zarr()
-    arrays = {"": recipes} if isinstance(recipes, Recipe) else recipes
-    _check(arrays, alone=isinstance(recipes, Recipe))
-    text = compact({name: recipe.to_dict() for name, recipe in arrays.items()})
+    arrays = {"": recipes} if isinstance(recipes, Part) else recipes
+    _check(arrays, alone=isinstance(recipes, Part))
+    text = compact({name: metadata_of(recipe) for name, recipe in arrays.items()})
     identity = hashlib.blake2b(text.encode(), digest_size=16, person=b"fastinit-zarr").hexdigest()
     with open_parent(out) as parent:
         there = parent.status(out.name)
@@ -59,14 +60,14 @@ def save(out: Path, recipes: Mapping[str, Recipe] | Recipe, options: Options) ->
 def _write(
     zarr: Any,
     coming: FolderOnItsWay,
-    recipes: Mapping[str, Recipe] | Recipe,
+    recipes: Mapping[str, Part] | Part,
     done: int,
     options: Options,
     name: str,
 ) -> None:
     """The arrays, from byte `done` on."""
     partial, root = coming.partial, _root(coming.partial)
-    total = sum(recipe.nbytes for recipe in ([recipes] if isinstance(recipes, Recipe) else recipes.values()))
+    total = sum(recipe.nbytes for recipe in ([recipes] if isinstance(recipes, Part) else recipes.values()))
     held = sum(path.stat().st_blocks * 512 for path in root.rglob("*") if path.is_file()) if done else 0
     check_space(partial.fd, partial.path(), total - held)
     with advancing(options.progress, total, name, "B") as advance, naming(partial.path()):
@@ -97,11 +98,11 @@ def _root(partial: Directory) -> Path:
 # ---- names -------------------------------------------------------------------------------------------------
 
 
-def _check(arrays: Mapping[str, Recipe], alone: bool) -> None:
+def _check(arrays: Mapping[str, Part], alone: bool) -> None:
     """ValueError for what zarr cannot hold: bfloat16, and names that are no path of their own."""
     for name, recipe in arrays.items():
-        if recipe.to_dict()["dtype"] == "bfloat16":
-            raise ValueError(f"{recipe.name!r} is bfloat16, and zarr has no such type: use .safetensors")
+        if dtype_of(recipe) == "bfloat16":
+            raise ValueError(f"{name or recipe.name or 'it'!r} is bfloat16, and zarr has no such type: use .safetensors")
         words = name.split("/")
         if not alone and not all(map(_is_word, words)):
             raise ValueError(f"{name!r} is no name of a zarr array")
@@ -152,7 +153,7 @@ def _make_folders(partial: Directory, names: Iterable[str]) -> None:
 # ---- what is there already ---------------------------------------------------------------------------------
 
 
-def _begun(coming: FolderOnItsWay, arrays: Mapping[str, Recipe], identity: str, options: Options) -> int:
+def _begun(coming: FolderOnItsWay, arrays: Mapping[str, Part], identity: str, options: Options) -> int:
     """Bytes that an interrupted call has written; what else it left is removed."""
     partial = coming.partial
     done = coming.begin(identity, options.resume, options.overwrite, _clear)
@@ -208,10 +209,10 @@ def _sync(paths: Iterable[Path]) -> None:
 
 
 def _pieces(
-    zarr: Any, root: Path, recipes: Mapping[str, Recipe] | Recipe, done: int
-) -> Iterator[tuple[Any, Recipe, Piece, int]]:
+    zarr: Any, root: Path, recipes: Mapping[str, Part] | Part, done: int
+) -> Iterator[tuple[Any, Part, Piece, int]]:
     """Array, recipe and piece of everything from byte `done` on, and the byte that it ends at; makes the arrays."""
-    if isinstance(recipes, Recipe):
+    if isinstance(recipes, Part):
         arrays = {"": recipes}
     else:
         arrays = dict(recipes)
@@ -226,7 +227,7 @@ def _pieces(
                 yield array, recipe, piece, position
 
 
-def _array(zarr: Any, root: Path, name: str, recipe: Recipe, begun: bool) -> Any:
+def _array(zarr: Any, root: Path, name: str, recipe: Part, begun: bool) -> Any:
     """The array of a recipe: the one that is there, or a new one."""
     if begun:
         with suppress(FileNotFoundError):
@@ -242,5 +243,5 @@ def _array(zarr: Any, root: Path, name: str, recipe: Recipe, begun: bool) -> Any
         compressors=None,
         fill_value=0,
         zarr_format=3,
-        attributes={RECIPES: recipe.to_dict()},
+        attributes={RECIPES: metadata_of(recipe)},
     )

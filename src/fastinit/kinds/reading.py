@@ -78,6 +78,12 @@ class _Reader:
         whole = self.kind(d, depth + 1)
         return Cut(whole, _region(whole.shape, rest["at"]))
 
+    def hashed(self, text: Any, rest: dict[str, Any], depth: int) -> Kind:
+        raise ValueError(
+            "of a long literal a file's metadata has the SHA-256 alone, from which it cannot be made: its values are "
+            "those of the tensor in the file; whoever wrote it has the recipe"
+        )
+
     def literal(self, text: Any, rest: dict[str, Any], depth: int) -> Kind:
         return literal_of_text(text, _dtype(rest["dtype"]), _shape(rest["shape"]))
 
@@ -91,6 +97,7 @@ _FORMS: dict[str, tuple[Callable[[_Reader, Any, dict[str, Any], int], Kind], tup
     "paste": (_Reader.paste, ("onto", "at")),
     "part": (_Reader.part, ("at",)),
     "literal": (_Reader.literal, ("dtype", "shape")),
+    "literal_sha256": (_Reader.hashed, ("dtype", "shape")),
 }
 
 
