@@ -68,6 +68,7 @@ class Drawn(Named):
         index_steps = [0 if axis is None else step if table is None else 1 for axis, step, table in steps]
         tables = [None if table is None else np.ascontiguousarray(table, np.int64) for _, _, table in steps]
         out, first, axes = plan.flat_axes(first, index_steps, array, tables)
+        first %= 1 << 64  # a start may lie before the tensor, where all of the tables' entries lead back into it
         _kernels.fill(self.values, out, first, axes, default_for(array.size) if threads is None else threads)
         advance(array.size)
 
