@@ -184,7 +184,9 @@ def holds(path: Path, recipes: Mapping[str, Part] | Part, threads: int, progress
         return False
 
 
-def _expected(path: Path, checkpoint: Checkpoint, recipes: Mapping[str, Part] | Part | None) -> dict[str, Part | Hashed]:
+def _expected(
+    path: Path, checkpoint: Checkpoint, recipes: Mapping[str, Part] | Part | None
+) -> dict[str, Part | Hashed]:
     if recipes is None:
         own = checkpoint.recipes()
         if not own:

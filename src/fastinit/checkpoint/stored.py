@@ -46,7 +46,10 @@ def recipes_of(described: dict[str, Any]) -> dict[str, Recipe | Hashed]:
     for name, description in described.items():
         if not isinstance(description, dict):
             raise HeaderError(f"that of {name!r} must be a table")
-    return {name: Hashed(description) if has_hashes(description) else _recipe(description) for name, description in described.items()}
+    return {
+        name: Hashed(description) if has_hashes(description) else _recipe(description)
+        for name, description in described.items()
+    }
 
 
 def _recipe(description: dict[str, Any]) -> Recipe:

@@ -102,7 +102,9 @@ def _check(arrays: Mapping[str, Part], alone: bool) -> None:
     """ValueError for what zarr cannot hold: bfloat16, and names that are no path of their own."""
     for name, recipe in arrays.items():
         if dtype_of(recipe) == "bfloat16":
-            raise ValueError(f"{name or recipe.name or 'it'!r} is bfloat16, and zarr has no such type: use .safetensors")
+            raise ValueError(
+                f"{name or recipe.name or 'it'!r} is bfloat16, and zarr has no such type: use .safetensors"
+            )
         words = name.split("/")
         if not alone and not all(map(_is_word, words)):
             raise ValueError(f"{name!r} is no name of a zarr array")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..initializers import Initializer, init
-from ..recipe import Recipe
+from ..recipe import Part, Recipe, dtype_of
 from ..stream import check_name, check_seed
 from .fill import check_fillable, fill_checked, fill_stack_checked
 from .memory import dtype_name
@@ -26,7 +26,8 @@ WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module")
 #: Wrappers whose module is called "module", as many a user's own is.
 PARALLEL = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
 
-Rules = Mapping[str, str | Initializer | None]
+Rule = str | Initializer | Part | None
+Rules = Mapping[str, Rule]
 
 
 def init_module_(
@@ -44,13 +45,16 @@ def init_module_(
     ----------
     module : Module
         On any device, ``meta`` included, with or without DTensors (FSDP2's ``fully_shard``, tensor parallel).
-    rules : mapping of str to initializer
+    rules : mapping of str to initializer or recipe
         Globs of whole parameter names, such as ``"*.weight"``, in the order in which they are tried, with what fills
         the parameters: a name (whose axes are those of the module that owns the parameter, ``in_axis=1, out_axis=0``
-        for most), an `Initializer` of `fastinit.init` (with the axes that it has), or ``None`` to leave them as they
-        are.
+        for most), an `Initializer` of `fastinit.init` (with the axes that it has), a `Recipe` or `Part` of the
+        parameter's shape and dtype, such as `fastinit.concatenate` makes (for one parameter: its seed and names stay
+        its own, and its values as they are, in an embedding's row ``padding_idx`` too), or ``None`` to leave them as
+        they are.
     seed : int, optional
-        Every parameter has the values of ``fastinit.recipe(initializer, shape, dtype=..., seed=seed, name=name)``.
+        Every parameter that an initializer fills has the values of
+        ``fastinit.recipe(initializer, shape, dtype=..., seed=seed, name=name)``.
     prefix : str, optional
         Put before the names: ``"layers.12."`` for a stage of a pipeline that holds a renumbered part of the model.
     buffers : callable, optional
@@ -118,7 +122,7 @@ def init_module_(
 class Planned(NamedTuple):
     """What fills a parameter: a recipe, or one for each matrix of a stack; and its rows that stay 0."""
 
-    recipes: list[Recipe]
+    recipes: list[Part]
     each: bool
     zero_rows: set[int]
 
@@ -167,6 +171,7 @@ def _plan(module: torch.nn.Module, rules: Rules, seed: int, prefix: str) -> Plan
     tensors = _tensors(module) | sharded
     plan = Plan({}, {}, [])
     names: dict[str, str] = {}
+    taken: dict[int, str] = {}  # by rules that are recipes
     first: dict[Hashable, str] = {}  # names of what has been seen
     unmatched: list[str] = []
     mistakes: list[str] = []
@@ -197,11 +202,14 @@ def _plan(module: torch.nn.Module, rules: Rules, seed: int, prefix: str) -> Plan
             if made is not None and made.source is None:
                 raise TypeError(_cannot(made))
             check_fillable(tensor, staged=True, meta=True)
+            if isinstance(rule[1], Part) and taken.setdefault(id(rule), full) != full:
+                raise ValueError(f"its recipe is that of {taken[id(rule)]} already: two parameters would be equal")
             recipes, each = _recipes(rule[1], owned.get(known, frozenset()), tensor, seed, full)
         except (TypeError, ValueError, RuntimeError) as error:
             mistakes.append(f"{full}: {error}")
             continue
-        plan.parameters[name] = Planned(recipes, each, zero_rows.get(known, set()))
+        zeros = set() if isinstance(rule[1], Part) else zero_rows.get(known, set())
+        plan.parameters[name] = Planned(recipes, each, zeros)
     _follow(plan, computed, first, tensors, {name: prefix + clean for name, clean in cleaned.items()}, mistakes)
     if unmatched:
         mistakes.insert(0, f"no rule matches {', '.join(unmatched)}")
@@ -212,10 +220,15 @@ def _plan(module: torch.nn.Module, rules: Rules, seed: int, prefix: str) -> Plan
 
 
 def _recipes(
-    rule: str | Initializer, owned: frozenset[Axes], tensor: Any, seed: int, name: str
-) -> tuple[list[Recipe], bool]:
+    rule: str | Initializer | Part, owned: frozenset[Axes], tensor: Any, seed: int, name: str
+) -> tuple[list[Part], bool]:
     """The recipe of a parameter, or those of the matrices that it stacks, and which of the two."""
     shape, dtype = global_shape(tensor), dtype_name(tensor)
+    if isinstance(rule, Part):
+        if (rule.shape, dtype_of(rule)) != (shape, dtype):
+            what = f"its recipe is of shape {rule.shape} and {dtype_of(rule)}"
+            raise ValueError(f"{what}, the parameter of shape {shape} and {dtype}")
+        return [rule], False
     initializer, each = fit(rule, owned, shape)
     if not each:
         return [Recipe(initializer, shape, dtype=dtype, seed=seed, name=name)], False
@@ -278,15 +291,17 @@ def _owned(module: torch.nn.Module, computed: Mapping[str, Computed]) -> dict[Ha
     return owned
 
 
-def _checked(rules: Rules) -> Iterator[tuple[str, str | Initializer | None]]:
+def _checked(rules: Rules) -> Iterator[tuple[str, Rule]]:
     if not isinstance(rules, Mapping):
         raise TypeError(f"rules are a mapping from globs to initializers, not {type(rules).__name__}")
     for pattern, given in rules.items():
         if not isinstance(pattern, str):
             raise TypeError(f"rule {pattern!r}: a glob is a str, not {type(pattern).__name__}")
-        if not (given is None or isinstance(given, (str, Initializer))):
-            raise TypeError(f"rule {pattern!r}: a name or an Initializer is needed, not {type(given).__name__}")
-        if given is not None:
+        if not (given is None or isinstance(given, (str, Initializer, Part))):
+            raise TypeError(
+                f"rule {pattern!r}: a name, an Initializer or a Recipe is needed, not {type(given).__name__}"
+            )
+        if isinstance(given, (str, Initializer)):
             init(given)  # refuses what is unknown, or needs parameters
         yield pattern, given
 

@@ -17,7 +17,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from ..pieces import pieces
-from ..recipe import Recipe, made_together
+from ..recipe import Part, Recipe, dtype_of, made_together
 from .fill import tensor
 from .shards import held_by, is_dtensor
 
@@ -39,7 +39,7 @@ class Computed(NamedTuple):
     by: str = ""
     #: Further parameters and buffers, by name, that follow from the recipe.
     others: tuple[str, ...] = ()
-    derive: Callable[[Recipe], Values] = lambda recipe: {}
+    derive: Callable[[Part], Values] = lambda recipe: {}
     #: Hooks keep the last weight as an attribute, until the next forward.
     refresh: Callable[[], None] = lambda: None
 
@@ -126,7 +126,7 @@ def set_values(target: torch.Tensor, values: np.ndarray) -> None:
 # ---- what follows from a recipe ------------------------------------------------------------------------------------
 
 
-def _scale(g: str, recipe: Recipe, *, dim: int) -> Values:
+def _scale(g: str, recipe: Part, *, dim: int) -> Values:
     """weight_norm's g: the norms of v along `dim`, so that the weight is v itself; of all of v for -1.
 
     In float64, of pieces in C order that depend on the shape alone: layout, shards and threads do not matter.
@@ -143,18 +143,14 @@ def _scale(g: str, recipe: Recipe, *, dim: int) -> Values:
         )
         total[... if axis is None else at[axis]] += rows.sum(axis=1)
     if recipe.size and not total.all():
-        raise ValueError(
-            f"{recipe.initializer.name} leaves weights of norm 0, to which weight_norm cannot give a direction"
-        )
-    norms, dtype = np.sqrt(total), recipe.to_dict()["dtype"]
+        raise ValueError(f"{_called(recipe)} leaves weights of norm 0, to which weight_norm cannot give a direction")
+    norms, dtype = np.sqrt(total), dtype_of(recipe)
     if recipe.size and norms.max() > torch.finfo(getattr(torch, dtype)).max:
-        raise ValueError(
-            f"{recipe.initializer.name} leaves weights whose norm, weight_norm's g, is too large for {dtype}"
-        )
+        raise ValueError(f"{_called(recipe)} leaves weights whose norm, weight_norm's g, is too large for {dtype}")
     return {g: norms.reshape([] if axis is None else [n if k == axis else 1 for k, n in enumerate(shape)])}
 
 
-def _singular_vectors(u: str, v: str, recipe: Recipe, *, dim: int) -> Values:
+def _singular_vectors(u: str, v: str, recipe: Part, *, dim: int) -> Values:
     """spectral_norm's u and v: the leading singular vectors, to about 1e-6 of the norm.
 
     By Lanczos with full orthogonalization in float64, from a start that is drawn as the tensor ``name + "/spectral"``.
@@ -165,7 +161,8 @@ def _singular_vectors(u: str, v: str, recipe: Recipe, *, dim: int) -> Values:
         return {}
     weight = tensor(recipe).to(torch.float64).numpy()
     matrix = np.moveaxis(weight, dim, 0).reshape(weight.shape[dim], -1)
-    drawn = Recipe("normal", matrix.shape[1], dtype="float64", seed=recipe.seed, name=f"{recipe.name}/spectral")[...]
+    seed, name = recipe.seed or 0, recipe.name or ""  # composed tensors have none
+    drawn = Recipe("normal", matrix.shape[1], dtype="float64", seed=seed, name=f"{name}/spectral")[...]
     basis = [drawn / np.linalg.norm(drawn)]
     diagonal: list[float] = []
     beside: list[float] = []
@@ -185,7 +182,11 @@ def _singular_vectors(u: str, v: str, recipe: Recipe, *, dim: int) -> Values:
     right *= np.copysign(1, right @ basis[0])  # an eigenvector's sign is LAPACK's choice
     image = matrix @ right
     if not image.any():
-        raise ValueError(
-            f"{recipe.initializer.name} makes a weight of zeros, which spectral_norm cannot divide by its norm"
-        )
+        raise ValueError(f"{_called(recipe)} makes a weight of zeros, which spectral_norm cannot divide by its norm")
     return {u: image / np.linalg.norm(image), v: right / np.linalg.norm(right)}
+
+
+def _called(recipe: Part) -> str:
+    """What an error calls that which makes the values."""
+    initializer = recipe.recipe.initializer
+    return "the recipe" if initializer is None else initializer.name
