@@ -191,7 +191,7 @@ def _expected(
         own = checkpoint.recipes()
         if not own:
             raise ValueError(f"{path} brings no recipes of its own: give them, or a manifest")
-        return own
+        return dict(own)
     if isinstance(recipes, Part):
         if len(checkpoint.tensors) != 1:
             raise ValueError(f"{path} has {len(checkpoint.tensors)} tensors: give a dict of recipes")
