@@ -317,7 +317,7 @@ BAD = [
     (("x.safetensors", {}), {}, ValueError, "no tensor"),
     (("x.safetensors", [r]), {}, TypeError, "dict of names"),
     (("x.safetensors", {"a": 3}), {}, TypeError, "'a' must be a Recipe"),
-    (("x.safetensors", {"a": r.part(np.s_[:2])}), {}, TypeError, "'a' must be a Recipe, not Part"),
+    (("x.safetensors", {"a": np.zeros(2)}), {}, TypeError, "'a' must be a Recipe or a Part, not ndarray"),
     (("x.safetensors", {3: r}), {}, TypeError, "name must be a str"),
     (("x.safetensors", {"../a": r}), {}, ValueError, "leads out"),
     (("x.safetensors", {"a\n": r}), {}, ValueError, "control"),

@@ -185,6 +185,29 @@ def test_no_memory_proportional_to_the_tensor(tmp_path):
     assert after - before < 64 << 10  # in KiB
 
 
+def test_orthogonal_experts_are_made_one_by_one(tmp_path):
+    experts = [fi.recipe("orthogonal", (512, 1024), seed=5, name=f"e{i}") for i in range(80)]
+    recipes = {"experts": fi.stack(experts), "fused": fi.concatenate(experts[:3])}
+    path = tmp_path / "m.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        save(path, recipes, progress=_stopping(40 << 20))
+    told = []
+    save(path, recipes, resume=True, progress=lambda done, total: told.append(done))
+    assert told[0] >= 36 << 20  # not from the stack's beginning
+    held = safetensors.numpy.load_file(path)
+    np.testing.assert_array_equal(held["experts"][17], experts[17][...])
+    np.testing.assert_array_equal(held["fused"][512:1024], experts[1][...])
+    del held
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    made = []
+    fill = fi.Part.fill
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fi.Part, "fill", lambda self, *args, **more: made.append(self.nbytes) or fill(self, *args, **more))
+        assert verify(path)
+    assert max(made) == experts[0].nbytes
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 120 << 10
+
+
 # ---- literals ----------------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from .kinds.composed import Cut
 from .kinds.kind import Kind, Named
 from .kinds.making import reshaped, transposed
 from .kinds.reading import kind_of_dict, short
+from .pieces import Piece, pieces
 from .progress import Report, advancing, check_report
 from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed
 from .threads import check_threads
@@ -463,6 +464,14 @@ def check_same_shape(got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
 def made_together(part: Part) -> bool:
     """Whether a piece of the tensor may cost as much as all of it, so that it is better made at once."""
     return part.recipe._kind.made_together
+
+
+def pieces_of(part: Part, largest: int) -> Iterator[Piece]:
+    """Pieces that are contiguous in C order: of at most `largest` elements, or of what is better made at once."""
+    kind = part.recipe._kind
+    if kind.made_together:
+        largest = kind.together if part._region == kind.region else part.size
+    return pieces(part.shape, largest)
 
 
 def dtype_of(part: Part) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..pieces import Piece, batches, boxes, pieces
+from ..pieces import Piece, batches, boxes
 from ..progress import Report, advancing, check_report
-from ..recipe import Part, dtype_of, made_together
+from ..recipe import Part, dtype_of, made_together, pieces_of
 from ..threads import resolve_threads
 from .literals import Hashed
 from .reading import open_checkpoint
@@ -232,19 +232,17 @@ def _compare(
     name: str, stored: Any, recipe: Part, team: Team, threads: int, advance: Callable[[int], None]
 ) -> Comparison:
     together = made_together(recipe)
-    if together:
-        parts = pieces(recipe.shape, recipe.size)
-    elif hasattr(stored, "chunks"):  # zarr reads and unpacks a chunk as a whole
+    if not together and hasattr(stored, "chunks"):  # zarr reads and unpacks a chunk as a whole
         parts = boxes(recipe.shape, getattr(stored, "shards", None) or stored.chunks)
     else:
-        parts = pieces(recipe.shape, PIECE // recipe.dtype.itemsize)
+        parts = pieces_of(recipe, PIECE // recipe.dtype.itemsize)
 
     def compare(piece: Piece) -> tuple[int, Difference | None, float]:
         return _differences(stored, recipe, piece, threads if together else 1)
 
     changed, change = 0, 0.0
     first: Difference | None = None
-    for batch in batches(parts, PIECES_AT_ONCE):
+    for batch in batches(parts, 1 if together else PIECES_AT_ONCE):
         for differing, earliest, largest in team.map(compare, batch):
             changed += differing
             if earliest is not None and (first is None or earliest[0] < first[0]):

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..pieces import Piece, batches, pieces
+from ..pieces import Piece, batches
 from ..progress import Report, advancing
-from ..recipe import Part, made_together
+from ..recipe import Part, made_together, pieces_of
 from .comparing import holds
 from .layout import File
 from .opening import Directory, InTheWay, NotOurs, kind_of, naming, open_regular
@@ -160,7 +160,7 @@ class _Job(NamedTuple):
 
 
 class _Stretch(NamedTuple):
-    """Jobs between two entries of the journal, up to byte `stop`; or one tensor whose elements are made together."""
+    """Jobs between two entries of the journal, up to byte `stop`; or one whose elements are made together."""
 
     jobs: list[_Job]
     stop: int
@@ -191,7 +191,7 @@ def _stretches(file: File, done: int) -> Iterator[_Stretch]:
 def _jobs(file: File) -> Iterator[_Job]:
     for tensor in file.tensors:
         recipe, itemsize = tensor.recipe, tensor.recipe.dtype.itemsize
-        for piece in pieces(recipe.shape, recipe.size if made_together(recipe) else PIECE // itemsize):
+        for piece in pieces_of(recipe, PIECE // itemsize):
             yield _Job(recipe, piece, tensor.offset + piece.first * itemsize, piece.size * itemsize)
 
 
@@ -218,7 +218,7 @@ class _PieceWriter:
 
 
 def _write_together(partial: Partial, job: _Job, threads: int, advance: Advance) -> None:
-    """All of a tensor, in the mapped file itself."""
+    """What is made together, in the mapped file itself."""
     told = 0
 
     def report(done: int, total: int) -> None:
@@ -230,8 +230,9 @@ def _write_together(partial: Partial, job: _Job, threads: int, advance: Advance)
     partial.reserve(job.offset, job.nbytes)  # a full disk is an error here, and a signal in the fill
     mapped = mmap.mmap(partial.fd, job.offset + job.nbytes)  # not closed after an error: it would hide the error
     made = np.frombuffer(mapped, np.uint8, job.nbytes, job.offset)
-    job.recipe.fill(made.view(job.recipe.dtype).reshape(job.recipe.shape), threads=threads, progress=report)
-    _to_little_endian(made, job.recipe.dtype.itemsize)
+    part = job.recipe.part(job.piece.at)
+    part.fill(made.view(part.dtype).reshape(part.shape), threads=threads, progress=report)
+    _to_little_endian(made, part.dtype.itemsize)
     del made
     mapped.close()
     advance(job.nbytes - told)

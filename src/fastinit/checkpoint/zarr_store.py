@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..pieces import Piece, pieces, rows_of_piece
+from ..pieces import Piece, rows_of_piece
 from ..progress import advancing
-from ..recipe import Part, dtype_of, made_together
+from ..recipe import Part, dtype_of, pieces_of
 from .comparing import holds
 from .header import RECIPES, compact
 from .literals import metadata_of
@@ -223,7 +223,7 @@ def _pieces(
     position = 0
     for array, recipe in zip(opened, arrays.values()):
         itemsize = recipe.dtype.itemsize
-        for piece in pieces(recipe.shape, recipe.size if made_together(recipe) else CHUNK // itemsize):
+        for piece in pieces_of(recipe, CHUNK // itemsize):
             position += piece.size * itemsize
             if position > done:
                 yield array, recipe, piece, position

@@ -43,6 +43,13 @@ class Joined(Composed):
             self._alike = (stacked_alike(self.others) if len(self.others) > 1 else None,)
         return self._alike[0]
 
+    @property
+    def together(self) -> int:
+        """One tensor after the other, where they lie so and have equal shapes."""
+        before = math.prod(self.shape[: self.axis]) * self.groups
+        size = math.prod(self.others[0].shape)
+        return max(1, size) if before == 1 and len(set(self.lengths)) == 1 else super().together
+
     def fill_walk(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
         least, greatest = walk.reach(self.axis, array.shape)
         if least // self.period == greatest // self.period:

@@ -57,6 +57,11 @@ class Kind(ABC):
         self.region = plan.whole(shape)
 
     @property
+    def together(self) -> int:
+        """Where it is made together: how many elements, from each multiple of that on in C order, are so at once."""
+        return max(1, math.prod(self.shape))
+
+    @property
     @abstractmethod
     def std(self) -> float:
         """Theoretical standard deviation of the values, before they are rounded to the dtype."""
