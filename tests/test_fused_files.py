@@ -202,7 +202,9 @@ def test_orthogonal_experts_are_made_one_by_one(tmp_path):
     made = []
     fill = fi.Part.fill
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fi.Part, "fill", lambda self, *args, **more: made.append(self.nbytes) or fill(self, *args, **more))
+        patch.setattr(
+            fi.Part, "fill", lambda self, *args, **more: made.append(self.nbytes) or fill(self, *args, **more)
+        )
         assert verify(path)
     assert max(made) == experts[0].nbytes
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 120 << 10

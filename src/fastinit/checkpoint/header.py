@@ -15,13 +15,14 @@ import math
 import operator
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..arrays import MAX_SIZE, check_shape
 from ..recipe import Part, dtype_of
 from ..stream import check_name
+from .literals import metadata_of
 from .opening import open_regular
 
 #: The library refuses longer headers.
@@ -77,12 +78,12 @@ def compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def make_header(tensors: Sequence[tuple[str, Part]], recipes: Mapping[str, Any]) -> bytes:
+def make_header(tensors: Sequence[tuple[str, Part]]) -> bytes:
     """The start of a file that holds these tensors in this order, up to their first byte.
 
-    "format" is there because transformers refuses metadata without it; the recipes, as dicts, are the file's
-    provenance.
+    "format" is there because transformers refuses metadata without it; the recipes are the file's provenance.
     """
+    recipes = {name: metadata_of(recipe) for name, recipe in tensors}
     table: dict[str, Any] = {"__metadata__": {"format": "pt", RECIPES: compact(recipes)}}
     start = 0
     for name, recipe in tensors:

@@ -64,8 +64,7 @@ def parse_size(size: int | str) -> int:
 def safetensors_file(name: str, tensors: Mapping[str, Part]) -> File:
     """One .safetensors file. Larger elements come first, so that every tensor is aligned."""
     ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
-    described = {key: metadata_of(recipe) for key, recipe in ordered}
-    return _file(name, make_header(ordered, described), ordered, "")
+    return _file(name, make_header(ordered), ordered, "")
 
 
 def npy_file(name: str, tensors: Mapping[str, Part]) -> File:
