@@ -56,6 +56,7 @@ def check_every_placement(world):
             *itertools.product([Shard(0), Shard(1), Replicate()], repeat=2),
             (_StridedShard(0, split_factor=2), Shard(0)),
             (_StridedShard(1, split_factor=2), Shard(1)),
+            (Replicate(), _StridedShard(0, split_factor=2)),
         ]
     for shape, all_placements in meshes.items():
         mesh = init_device_mesh("cpu", shape)
@@ -136,6 +137,8 @@ def test_a_computed_weight_takes_a_composed_recipe(norm):
     if norm is nn.utils.parametrizations.spectral_norm:
         expected = expected / torch.linalg.matrix_norm(expected, 2)
     assert torch.allclose(module.weight, expected, atol=1e-5)
+    again = init_module_(norm(nn.Linear(8, 8, bias=False)), {"weight": recipe}).state_dict()
+    assert all(same(tensor, again[name]) for name, tensor in module.state_dict().items())
     with pytest.raises(ValueError, match="the recipe"):
         init_module_(norm(nn.Linear(8, 8, bias=False)), {"weight": drawn("a", 8, 8, kind="zeros").T})
 
