@@ -27,7 +27,7 @@ from .cli_propagation import propagate_command, symmetry_command
 from .config import config
 from .families import fold
 from .initializers import fans
-from .recipe import Recipe
+from .recipe import Recipe, dtype_of, form
 from .tables import jsonable
 from .terminal import complain, cut_short, print_histogram, print_json, print_table, progress_of, streams
 from .version import __version__
@@ -127,8 +127,8 @@ def plan(manifest: Path, seed: int | None, dtype: str | None, every: bool, quiet
                 {
                     "name": name,
                     "shape": r.shape,
-                    "dtype": r.to_dict()["dtype"],
-                    "initializer": r.initializer.name,
+                    "dtype": dtype_of(r),
+                    "initializer": form(r),
                     "fan_in": _fans(r)[0],
                     "fan_out": _fans(r)[1],
                     "std": r.std,
@@ -284,7 +284,7 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
     if math.prod(shape) * 8 > LARGEST_SLICE:
         raise ValueError(f"{name} has {math.prod(shape):,} elements: give a smaller slice, such as '{key}[:8]'")
     if isinstance(tensor, Recipe):
-        array, dtype = tensor.part(index)[...], tensor.to_dict()["dtype"]
+        array, dtype = tensor.part(index)[...], dtype_of(tensor)
     else:
         stored, dtype = tensor.open(), tensor.dtype
         if math.prod(shape) > MOST_CHUNKS * math.prod(getattr(stored, "chunks", shape)):
@@ -402,7 +402,7 @@ def _rows(recipes: dict[str, Recipe], every: bool) -> list[tuple[str, ...]]:
     cells = {
         name: (
             _shape(r.shape),
-            r.to_dict()["dtype"],
+            dtype_of(r),
             _describe(r),
             *("" if fan is None else str(fan) for fan in _fans(r)),
             f"{r.std:.6g}",
@@ -428,13 +428,15 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _describe(recipe: Recipe) -> str:
     """`he_normal(in_axis=(1,), out_axis=(0,))`: what differs from the defaults."""
+    if recipe.initializer is None:
+        return form(recipe)
     name, _, rest = repr(recipe.initializer)[len("init(") : -1].partition(", ")
     return name.strip("'") + (f"({rest})" if rest else "")
 
 
 def _fans(recipe: Recipe) -> tuple[int | None, int | None]:
     """fan_in and fan_out where the initializer scales by them; None where it does not."""
-    given = recipe.initializer.parameters
+    given = recipe.initializer.parameters if recipe.initializer is not None else {}
     if "fan_in" not in given:
         return None, None
     try:
