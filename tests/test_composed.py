@@ -9,7 +9,7 @@ import tracemalloc
 import ml_dtypes  # noqa: F401  (gives NumPy the dtype)
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastinit as fi
@@ -164,7 +164,7 @@ def shapes_of(size):
         if size % n == 0:
             found += [(n, size // n), (size // n, n)]
             found += [(n, m, size // n // m) for m in (2, 3, 4) if size // n % m == 0 and size]
-    return [shape for shape in found if max(shape) < 2000]
+    return found
 
 
 SHAPES = [
@@ -185,7 +185,7 @@ SHAPES = [
 
 
 @given(data=st.data(), dtype=st.sampled_from(list(DTYPES)), shape=st.sampled_from(SHAPES), depth=st.integers(1, 4))
-@settings(max_examples=2000, deadline=None, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
+@settings(max_examples=1500, deadline=None, derandomize=True)
 def test_any_region_rows_layout_threads_and_isa(data, dtype, shape, depth):
     recipe, expected = tensors(data.draw, shape, dtype, depth)
     assert recipe.shape == expected.shape
@@ -355,8 +355,9 @@ def test_composed_recipes_are_recipes():
     assert pickle.loads(pickle.dumps(part)) == part
     assert fi.Recipe.from_dict(part.to_dict()) == part
     assert hash(fi.Recipe.from_dict(part.to_dict())) == hash(part)
-    assert a().part(...) == a()
-    assert a().T != a().transpose(0, 1)
+    covering = a().part(...)
+    assert covering == a()
+    assert a().transpose(0, 1) != a().T
     assert len({a().T, a().T, a().reshape(6, 4)}) == 2
 
 
@@ -484,9 +485,10 @@ def test_the_deepest_nesting_and_one_more():
 
 def test_shared_tensors_count_each_time_that_they_occur():
     made = a((1,))
+    for _ in range(15):  # 2^15 times the one, and 2^15 - 1 concatenated ones
+        made = fi.concatenate([made, made])
     with pytest.raises(ValueError, match="at most 65536 tensors"):
-        for _ in range(60):
-            made = fi.concatenate([made, made])
+        fi.concatenate([made, made])
 
 
 HOSTILE = {

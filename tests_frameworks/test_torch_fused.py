@@ -130,16 +130,16 @@ def test_init_module_refuses_recipes_that_do_not_fit():
 
 @pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
 def test_a_computed_weight_takes_a_composed_recipe(norm):
-    recipe = fi.concatenate([drawn("a", 3, 8), drawn("b", 5, 8)])
-    module = norm(nn.Linear(8, 8, bias=False)).eval()
+    recipe = fi.concatenate([drawn("a", 30, 80), drawn("b", 50, 80)])
+    module = norm(nn.Linear(80, 80, bias=False)).eval()
     init_module_(module, {"weight": recipe})
     expected = torch.as_tensor(recipe[...])
     if norm is nn.utils.parametrizations.spectral_norm:
         expected = expected / torch.linalg.matrix_norm(expected, 2)
     assert torch.allclose(module.weight, expected, atol=1e-5)
-    again = init_module_(norm(nn.Linear(8, 8, bias=False)), {"weight": recipe}).state_dict()
+    again = init_module_(norm(nn.Linear(80, 80, bias=False)), {"weight": recipe}).state_dict()
     assert all(same(tensor, again[name]) for name, tensor in module.state_dict().items())
-    with pytest.raises(ValueError, match="the recipe"):
+    with pytest.raises(ValueError, match="transpose (leaves|makes)"):
         init_module_(norm(nn.Linear(8, 8, bias=False)), {"weight": drawn("a", 8, 8, kind="zeros").T})
 
 

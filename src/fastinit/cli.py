@@ -27,7 +27,7 @@ from .cli_propagation import propagate_command, symmetry_command
 from .config import config
 from .families import fold
 from .initializers import fans, known_parameters
-from .recipe import Recipe
+from .recipe import Recipe, dtype_of, form
 from .tables import jsonable
 from .terminal import complain, cut_short, print_histogram, print_json, print_table, progress_of, streams
 from .version import __version__
@@ -128,8 +128,8 @@ def plan(manifest: Path, seed: int | None, dtype: str | None, every: bool, quiet
                 {
                     "name": name,
                     "shape": r.shape,
-                    "dtype": r.to_dict()["dtype"],
-                    "initializer": r.initializer.name,
+                    "dtype": dtype_of(r),
+                    "initializer": form(r),
                     "fan_in": _fans(r)[0],
                     "fan_out": _fans(r)[1],
                     "std": r.std,
@@ -285,7 +285,7 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
     if math.prod(shape) * 8 > LARGEST_SLICE:
         raise ValueError(f"{name} has {math.prod(shape):,} elements: give a smaller slice, such as '{key}[:8]'")
     if isinstance(tensor, Recipe):
-        array, dtype = tensor.part(index)[...], tensor.to_dict()["dtype"]
+        array, dtype = tensor.part(index)[...], dtype_of(tensor)
     else:
         stored, dtype = tensor.open(), tensor.dtype
         if math.prod(shape) > MOST_CHUNKS * math.prod(getattr(stored, "chunks", shape)):
@@ -411,7 +411,7 @@ def _rows(recipes: dict[str, Recipe], every: bool) -> list[tuple[str, ...]]:
             family,
             f"x{len(members)}" if len(members) > 1 else "",
             _shape(first.shape),
-            first.to_dict()["dtype"],
+            dtype_of(first),
             _describe(first, last),
             *("" if fan is None else str(fan) for fan in _fans(first)),
             _from_to(first.std, last.std, "{:.6g}"),
@@ -425,10 +425,10 @@ def _rows(recipes: dict[str, Recipe], every: bool) -> list[tuple[str, ...]]:
 
 def _split(recipe: Recipe) -> tuple[tuple[Any, ...], tuple[float, ...]]:
     """What all tensors of a row have in common, and what may rise or fall from its first tensor to its last."""
-    parameters = recipe.initializer.parameters.values()
+    parameters = () if recipe.initializer is None else recipe.initializer.parameters.values()
     numbers = [value for value in parameters if isinstance(value, float)]
     others = [value for value in parameters if not isinstance(value, float)]
-    return (recipe.shape, recipe.to_dict()["dtype"], recipe.initializer.name, *others), (*numbers, recipe.std)
+    return (recipe.shape, dtype_of(recipe), form(recipe), *others), (*numbers, recipe.std)
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -443,6 +443,8 @@ def _from_to(first: float, last: float, how: str) -> str:
 
 def _describe(first: Recipe, last: Recipe) -> str:
     """`he_normal(in_axis=(1,), out_axis=(0,))`: what differs from the defaults, in the first tensor or the last."""
+    if first.initializer is None or last.initializer is None:
+        return form(first)
     name, defaults = known_parameters(first.initializer.name)
     ends = last.initializer.parameters
     shown = [
@@ -455,7 +457,7 @@ def _describe(first: Recipe, last: Recipe) -> str:
 
 def _fans(recipe: Recipe) -> tuple[int | None, int | None]:
     """fan_in and fan_out where the initializer scales by them; None where it does not."""
-    given = recipe.initializer.parameters
+    given = recipe.initializer.parameters if recipe.initializer is not None else {}
     if "fan_in" not in given:
         return None, None
     try:

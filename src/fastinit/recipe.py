@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -474,9 +474,15 @@ def pieces_of(part: Part, largest: int) -> Iterator[Piece]:
     return pieces(part.shape, largest)
 
 
+def form(part: Part) -> str:
+    """What the tensor is, in a word: its initializer's name, or how it is composed of others."""
+    kind = part._recipe._kind
+    return kind.initializer.name if isinstance(kind, Named) else next(iter(kind.described()))
+
+
 def dtype_of(part: Part) -> str:
-    """The name in `DTYPES` of the dtype; that of its arrays is uint16 for bfloat16 without ml_dtypes."""
-    return part.recipe._dtype
+    """The name in `DTYPES` of a recipe's dtype; `Part.dtype` is uint16 for bfloat16 without ml_dtypes."""
+    return part._recipe._dtype
 
 
 def kind_of_part(part: Part) -> Kind:
@@ -487,7 +493,7 @@ def kind_of_part(part: Part) -> Kind:
 
 def _integers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
     """Integers given one by one or as one sequence."""
-    listed = given[0] if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
+    listed = given[0] if len(given) == 1 and isinstance(given[0], Sequence) else given
     try:
         if any(isinstance(n, (bool, np.bool_)) for n in listed):
             raise TypeError

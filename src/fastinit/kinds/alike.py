@@ -12,7 +12,7 @@ from ..walks import Walk
 from .composed import Composed, Cut, Pasted, Transposed
 from .drawn import Drawn
 from .joined import Concatenated, Joined, Stacked
-from .kind import Advance, Kind, offsets_of, positions_of
+from .kind import Advance, Kind, positions_of
 from .reshaped import Reshaped
 
 

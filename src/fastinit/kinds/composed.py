@@ -15,6 +15,8 @@ from .kind import BLOCK, Advance, Kind
 
 #: Composed tensors are nested no deeper, and are made of no more tensors, each time that one occurs.
 DEEPEST, MOST = 64, 1 << 16
+#: What is made of more is not shown with all of them.
+FEW = 8
 
 
 class Composed(Kind):
@@ -82,10 +84,11 @@ class Composed(Kind):
         self.fill_walk(walk_of(region, rows), array, threads, advance)
 
     def __repr__(self) -> str:
-        (key, _), *rest = self.described().items() if self.count < 8 else [(type(self).__name__.lower(), None)]
-        if self.count >= 8:
-            return f"{key}(... {self.count - 1} tensors ..., shape={self.shape}, dtype={self.dtype!r})"
-        return f"{key}({', '.join([*map(repr, self.others), *(f'{name}={value}' for name, value in rest if type(value) is not dict)])})"
+        if self.count > FEW:
+            return f"{type(self).__name__.lower()}({self.count} tensors, shape={self.shape}, dtype={self.dtype!r})"
+        (form, _), *rest = self.described().items()
+        shown = [*map(repr, self.others), *(f"{key}={value}" for key, value in rest if not isinstance(value, dict))]
+        return f"{form}({', '.join(shown)})"
 
 
 class Transposed(Composed):
@@ -170,7 +173,7 @@ class Pasted(Composed):
         return {"paste": self.others[1].described(), "onto": self.others[0].described(), "at": at}
 
     def fill_walk(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
-        onto, what = self.others
+        onto = self.others[0]
         inside = [self._inside(walk, axis, array.shape) for axis in range(len(self.shape))]
         if all(along is True for along in inside):
             self._fill_hole(walk, array, threads, advance)
@@ -222,15 +225,14 @@ class Pasted(Composed):
                 at = walk.starts[axis] + step.table - hole.start
                 where = np.flatnonzero((at % hole.step == 0) & (at // hole.step >= 0) & (at // hole.step < len(hole)))
 
-                def fill(view: np.ndarray, part: slice) -> None:
-                    table = step.table[where[part]]
-                    self._within(axis + 1, walk.with_step(k, Step(axis, 1, table)), view, threads)
+                def fill(view: np.ndarray, part: slice, table: np.ndarray = step.table[where]) -> None:
+                    self._within(axis + 1, walk.with_step(k, Step(axis, 1, table[part])), view, threads)
 
                 scattered(array, k, where, fill, keep=True)
 
     def _fill_hole(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
         """`what`, where every element of the array is in the hole."""
-        kept = self.hole.axes
+        kept = [axis for axis in self.hole.axes if axis is not None]  # all of them: a hole has no new axes
         new = {axis: position for position, axis in enumerate(kept)}
         starts = tuple(
             (walk.starts[axis] - self.hole.ranges[axis].start) // self.hole.ranges[axis].step for axis in kept
@@ -242,7 +244,7 @@ class Pasted(Composed):
                 continue
             by = self.hole.ranges[axis].step
             if table is None:
-                steps.append(Step(new[axis], step // by, None))
+                steps.append(Step(new[axis], step // by or 1))  # 0 only where there is one element
             else:
                 start = walk.starts[axis] - self.hole.ranges[axis].start
                 positions = (start + table) // by - start // by  # neither need be a multiple by itself
@@ -264,7 +266,7 @@ def scattered(
     Where they are evenly spread, in the array itself; else in memory of at most `BLOCK` elements, or in all of it
     `at_once`. With `keep`, `fill` leaves some elements as they are.
     """
-    before = (slice(None),) * k
+    before: tuple[Any, ...] = (slice(None),) * k
     if len(where) == 0:
         return
     step = int(where[1] - where[0]) if len(where) > 1 else 1

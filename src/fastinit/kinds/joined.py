@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ class Joined(Composed):
             other = self._at(least % self.period)
             offset = (least // self.period) * self.period + self.edges[other]
             if greatest - offset < self.lengths[other]:
-                start = self._position(walk.starts[self.axis], other)
+                start = walk.starts[self.axis] + self._position(least, other) - least
                 self._fill(other, walk.moved(self.axis, start, {}), array, threads, advance)
                 return
         regular = self._periodic(walk)
@@ -140,11 +141,22 @@ class Joined(Composed):
             other = int(owners[where[0]])
             table = period[where] * self.lengths[other] + number[where] - self.edges[other]
             moved = walk.moved(self.axis, 0, self._within(walk, other))
-
-            def fill(view: np.ndarray, part: slice, moved: Walk = moved, table: np.ndarray = table, other: int = other):
-                self._fill(other, moved.with_step(k, Step(self.axis, 1, table[part])), view, threads, advance)
-
+            fill = functools.partial(self._fill_listed, other, moved, k, table, threads, advance)
             scattered(array, k, where, fill, at_once=self.others[other].made_together)
+
+    def _fill_listed(
+        self,
+        other: int,
+        walk: Walk,
+        k: int,
+        table: np.ndarray,
+        threads: int | None,
+        advance: Advance,
+        array: np.ndarray,
+        part: slice,
+    ) -> None:
+        """Fills an array whose axis k is of some of the listed positions in one of the tensors."""
+        self._fill(other, walk.with_step(k, Step(self.axis, 1, table[part])), array, threads, advance)
 
     def _fill(self, other: int, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
         """Fills an array by a walk whose positions along the axis are those of one of the tensors."""
@@ -155,7 +167,7 @@ class Joined(Composed):
         return bisect.bisect_right(self.edges, number) - 1
 
     def _position(self, position: int, other: int) -> int:
-        """The position within one of the tensors, of one that may lie before the piece as the start of a walk does."""
+        """The position within one of the tensors."""
         period, number = divmod(position, self.period)
         return period * self.lengths[other] + number - self.edges[other]
 

@@ -103,7 +103,7 @@ class Kind(ABC):
         """As `fill`, for the elements that the walk finds, each as one unit of progress."""
 
     def flat(self) -> Kind | None:
-        """The same elements in C order as a tensor of one axis, whose `fill_walk` is no slower; None if there is none."""
+        """The same elements in C order, with one axis, where `fill_walk` is no slower so; None where it is."""
         return None
 
 
@@ -176,7 +176,7 @@ class Placed(Kind):
                 rest[...] = first
                 advance(rest.size)
                 return
-        order = sorted(range(array.ndim), key=lambda k: -1 if walk.steps[k].axis is None else walk.steps[k].axis)
+        order = sorted(range(array.ndim), key=lambda k: -1 if (axis := walk.steps[k].axis) is None else axis)
         array = array.transpose(order)
         walk = Walk(walk.starts, tuple(walk.steps[k] for k in order))
         named = [step.axis for step in walk.steps if step.axis is not None]
