@@ -11,7 +11,7 @@ import numpy as np
 from .. import _kernels, plan
 from ..arrays import check_shape
 from ..walks import Step, Walk, through, walk_of
-from .kind import BLOCK, Advance, Kind
+from .kind import BLOCK, Advance, Kind, stacked_alike
 
 #: Composed tensors are nested no deeper, and are made of no more tensors, each time that one occurs.
 DEEPEST, MOST = 64, 1 << 16
@@ -45,6 +45,22 @@ class Composed(Kind):
     def arrangement(self) -> Any:
         """What, besides its shape and the others, tells it from another of its class."""
         return None
+
+    def arranged(self, others: Sequence[Kind], n: int) -> Kind:
+        """The same made of others with a new axis 0 of length n, which is the result's, too."""
+        raise NotImplementedError
+
+    def stacked(self, kinds: Sequence[Composed]) -> Kind | None:
+        """Composed as each of the kinds is, of stacks of what they are composed of."""
+        if any(kind.arrangement() != self.arrangement() or len(kind.others) != len(self.others) for kind in kinds):
+            return None
+        inner = []
+        for others in zip(*(kind.others for kind in kinds)):
+            found = stacked_alike(others)
+            if found is None:
+                return None
+            inner.append(found)
+        return self.arranged(inner, len(kinds))
 
     def shares(self) -> list[int]:
         """How many elements are of each of the others."""
@@ -103,6 +119,9 @@ class Transposed(Composed):
     def arrangement(self) -> Any:
         return self.axes
 
+    def arranged(self, others: Sequence[Kind], n: int) -> Kind:
+        return Transposed(others[0], (0, *(axis + 1 for axis in self.axes)))
+
     def described(self) -> dict[str, Any]:
         return {"transpose": self.others[0].described(), "axes": list(self.axes)}
 
@@ -123,6 +142,9 @@ class Cut(Composed):
 
     def arrangement(self) -> Any:
         return self.cut
+
+    def arranged(self, others: Sequence[Kind], n: int) -> Kind:
+        return Cut(others[0], _with_axis(self.cut, n))
 
     def shares(self) -> list[int]:
         return [math.prod(self.shape)]
@@ -163,6 +185,9 @@ class Pasted(Composed):
 
     def arrangement(self) -> Any:
         return self.hole
+
+    def arranged(self, others: Sequence[Kind], n: int) -> Kind:
+        return Pasted(others[0], _with_axis(self.hole, n), others[1])
 
     def shares(self) -> list[int]:
         hole = math.prod(self.hole.shape)
@@ -250,6 +275,12 @@ class Pasted(Composed):
                 positions = (start + table) // by - start // by  # neither need be a multiple by itself
                 steps.append(Step(new[axis], 1, positions))
         self.others[1].fill_walk(Walk(starts, tuple(steps)), array, threads, advance)
+
+
+def _with_axis(region: plan.Region, n: int) -> plan.Region:
+    """The same region of n tensors along a new axis 0."""
+    axes = (0, *(None if axis is None else axis + 1 for axis in region.axes))
+    return plan.Region((range(n), *region.ranges), axes)
 
 
 def scattered(

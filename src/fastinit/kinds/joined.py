@@ -13,7 +13,7 @@ import numpy as np
 
 from ..walks import Step, Walk
 from .composed import Composed, scattered
-from .kind import Advance, Kind, offsets_of
+from .kind import Advance, Kind, offsets_of, stacked_alike
 
 
 class Joined(Composed):
@@ -36,11 +36,13 @@ class Joined(Composed):
     def arrangement(self) -> Any:
         return self.axis, self.groups, self.lengths
 
+    def stacked(self, kinds: Sequence[Composed]) -> Kind | None:
+        """None where more is alike within each of the kinds."""
+        return super().stacked(kinds) if len(self.others) <= len(kinds) else None
+
     def alike(self) -> Kind | None:
         """All of the tensors stacked along a new axis 0, where they are of one structure; None where they are not."""
         if self._alike is None:
-            from .alike import stacked_alike  # it stacks this kind, too
-
             self._alike = (stacked_alike(self.others) if len(self.others) > 1 else None,)
         return self._alike[0]
 
@@ -208,6 +210,9 @@ class Concatenated(Joined):
         shape = (*first[:axis], groups * sum(lengths), *first[axis + 1 :])
         super().__init__(shape, others, axis, groups, lengths)
 
+    def arranged(self, others: Sequence[Kind], n: int) -> Kind:
+        return Concatenated(others, self.axis + 1, self.groups)
+
     def described(self) -> dict[str, Any]:
         return {
             "concatenate": [other.described() for other in self.others],
@@ -231,6 +236,9 @@ class Stacked(Joined):
                 raise ValueError(f"stacked tensors need equal shapes, got {first} and {other.shape}")
         shape = (*first[:axis], len(others), *first[axis:])
         super().__init__(shape, others, axis, 1, (1,) * len(others))
+
+    def arranged(self, others: Sequence[Kind], n: int) -> Kind:
+        return Stacked(others, self.axis + 1)
 
     def described(self) -> dict[str, Any]:
         return {"stack": [other.described() for other in self.others], "axis": self.axis}

@@ -106,6 +106,21 @@ class Kind(ABC):
         """The same elements in C order, with one axis, where `fill_walk` is no slower so; None where it is."""
         return None
 
+    def stacked(self, kinds: Sequence[Any]) -> Kind | None:
+        """Kinds of this class and shape, this one the first, along a new axis 0, as one that fills all of them at once.
+
+        None where they differ in more than what is drawn.
+        """
+        return None
+
+
+def stacked_alike(kinds: Sequence[Kind]) -> Kind | None:
+    """Kinds of one structure along a new axis 0, as one whose memory is filled at once; None for other kinds."""
+    first = kinds[0]
+    if any(type(kind) is not type(first) or kind.shape != first.shape for kind in kinds):
+        return None
+    return first.stacked(kinds)
+
 
 class Named(Kind):
     """A kind that an initializer's name stands for: the values depend on it, the shape, the dtype, a seed and a name.
