@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from . import plan
 from .arrays import allocate, as_output, check_shape, dtype_name, is_shape
 from .initializers import cached_init
+from .kinds.composed import Pasted
+from .kinds.kind import Kind
+from .kinds.literal import literal_of_array
+from .kinds.making import concatenated, stacked
 from .progress import Report, check_report
-from .recipe import Recipe, check_same_shape
+from .recipe import Part, Recipe, check_same_shape, kind_of_part
 from .threads import check_threads
 
 __all__ = [
+    "concatenate",
     "constant",
     "delta_orthogonal",
     "dirac",
@@ -25,10 +31,13 @@ __all__ = [
     "kaiming_uniform",
     "lecun_normal",
     "lecun_uniform",
+    "literal",
     "normal",
     "ones",
     "orthogonal",
+    "paste",
     "sparse",
+    "stack",
     "truncated_normal",
     "uniform",
     "variance_scaling",
@@ -785,3 +794,153 @@ xavier_uniform = glorot_uniform
 xavier_normal = glorot_normal
 kaiming_uniform = he_uniform
 kaiming_normal = he_normal
+
+
+# ---- tensors made of others --------------------------------------------------------------------------------
+
+
+def concatenate(recipes: Iterable[Part], axis: int = 0, groups: int = 1) -> Recipe:
+    """Tensors one behind the other along an axis, as one: fused weights, each of which keeps its own name and fan.
+
+    Parameters
+    ----------
+    recipes : iterable of Recipe or Part
+        Of one dtype, their shapes equal but along `axis`.
+    axis : int, optional
+        Counted from the end where it is negative.
+    groups : int, optional
+        Each tensor is cut into so many equal pieces along `axis`: first comes piece 0 of each, then piece 1 of each,
+        and so on. That is how query, key and value of each group of heads lie in a fused weight.
+
+    Returns
+    -------
+    Recipe
+        Its seed and name are None: every part of it is what it is by itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        What is no recipe, or does not fit the others; more than 65,536 tensors, or nested deeper than 64.
+
+    See Also
+    --------
+    stack, paste, Recipe.transpose, Recipe.reshape
+
+    Examples
+    --------
+    >>> import fastinit as fi
+    >>> q, k, v = (fi.recipe("glorot_normal", (n, 512), seed=0, name=name) for n, name in ((512, "q"), (64, "k"), (64, "v")))
+    >>> qkv = fi.concatenate([q, k, v])
+    >>> bool((qkv[512:576] == k[...]).all())
+    True
+    """
+    kinds = _kinds(recipes, "concatenate")
+    return Recipe._of(concatenated(kinds, _integer(axis, "axis"), _integer(groups, "groups")))
+
+
+def stack(recipes: Iterable[Part], axis: int = 0) -> Recipe:
+    """Tensors of one shape along a new axis, as one: the experts of a layer.
+
+    Parameters
+    ----------
+    recipes : iterable of Recipe or Part
+        Of one shape and dtype.
+    axis : int, optional
+        Where the new axis stands in the result; counted from the end where it is negative.
+
+    Returns
+    -------
+    Recipe
+        Its seed and name are None: every tensor in it is what it is by itself, with its own fan.
+
+    Raises
+    ------
+    TypeError, ValueError
+        What is no recipe, or does not fit the others; more than 65,536 tensors, or nested deeper than 64.
+
+    See Also
+    --------
+    concatenate
+    """
+    return Recipe._of(stacked(_kinds(recipes, "stack"), _integer(axis, "axis")))
+
+
+def paste(onto: Part, index: Any, what: Part) -> Recipe:
+    """A tensor, but for a region of it that is another tensor: a row of zeros for padding.
+
+    Parameters
+    ----------
+    onto : Recipe or Part
+        The tensor.
+    index : index
+        NumPy basic index of a region of it, such as ``np.s_[0]``, without new axes.
+    what : Recipe or Part
+        Of the region's shape, and of the same dtype.
+
+    Returns
+    -------
+    Recipe
+        Its seed and name are None.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        What is no recipe, or does not fit the other.
+
+    Examples
+    --------
+    >>> import numpy as np, fastinit as fi
+    >>> table = fi.recipe("normal", (1000, 64), seed=0, name="emb")
+    >>> padded = fi.paste(table, np.s_[0], fi.recipe("zeros", (64,), seed=0))
+    >>> bool((padded[0] == 0).all() and (padded[1:] == table[1:]).all())
+    True
+    """
+    whole, piece = _kinds([onto, what], "paste")
+    return Recipe._of(Pasted(whole, plan.select(whole.region, index), piece))
+
+
+def literal(array: Any, dtype: Any = None) -> Recipe:
+    """Values as they are given, for small tensors that no initializer makes.
+
+    Parameters
+    ----------
+    array : array_like
+        float32, float64, float16 or bfloat16. The values are copied.
+    dtype : dtype, optional
+        Must agree with the array's; "bfloat16" takes a uint16 array for its bits.
+
+    Returns
+    -------
+    Recipe
+        Its seed and name are None. Its dict has the values themselves.
+
+    Raises
+    ------
+    TypeError
+        Another dtype: nothing is rounded or converted.
+    """
+    return Recipe._of(literal_of_array(array, dtype))
+
+
+def _kinds(recipes: Iterable[Part], what: str) -> list[Kind]:
+    if isinstance(recipes, Part):
+        raise TypeError(f"{what} takes a list of recipes, not a single one")
+    kinds = []
+    for piece in recipes:
+        if not isinstance(piece, Part):
+            raise TypeError(
+                f"{what} takes recipes, not {type(piece).__name__}: see fastinit.recipe and fastinit.literal"
+            )
+        kinds.append(kind_of_part(piece))
+    if not kinds:
+        raise ValueError(f"{what} needs at least one recipe")
+    return kinds
+
+
+def _integer(value: Any, what: str) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} must be an integer, not {type(value).__name__}") from None

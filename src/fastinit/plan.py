@@ -147,9 +147,17 @@ def kernel_axes(
     for step, along in zip(steps, region.ranges):
         first += step * along.start
     index_steps = [0 if axis is None else steps[axis] * region.ranges[axis].step for axis in region.axes]
+    return flat_axes(first, index_steps, out, [] if rows is None else [rows])
 
-    table_axis = None if rows is None else 0
-    backward = [i for i, step in enumerate(index_steps) if step < 0 and i != table_axis]
+
+def flat_axes(
+    first: int, index_steps: list[int], out: np.ndarray, tables: Sequence[np.ndarray | None]
+) -> tuple[np.ndarray, int, Sequence[Axis]]:
+    """The same for an array whose axes move by those steps of flat index.
+
+    `tables` are the positions, in steps, along the first axes of `out`; None, or none, where they are 0, 1, 2, ...
+    """
+    backward = [i for i, step in enumerate(index_steps) if step < 0 and (i >= len(tables) or tables[i] is None)]
     for i in backward:
         first += index_steps[i] * (out.shape[i] - 1)
         index_steps[i] = -index_steps[i]
@@ -160,8 +168,8 @@ def kernel_axes(
     order = sorted(range(out.ndim), key=lambda i: -abs(out.strides[i]))
     for i in order:
         count, step, stride = out.shape[i], index_steps[i], out.strides[i]
-        if i == table_axis:
-            found.append((count, step, stride, rows))
+        if i < len(tables) and tables[i] is not None:
+            found.append((count, step, stride, tables[i]))
         elif count > 1:
             if found and found[-1][3] is None and found[-1][1:3] == (step * count, stride * count):
                 count *= found.pop()[0]
@@ -178,13 +186,11 @@ def with_every_axis(region: Region, array: np.ndarray) -> np.ndarray:
     return view
 
 
-def diagonal(region: Region) -> tuple[slice, slice] | None:
-    """The elements of a region of a matrix that lie on its diagonal: slices of the region's rows and columns.
+def diagonal(rows: range, columns: range) -> tuple[slice, slice] | None:
+    """The elements that lie on a matrix's diagonal: slices of those rows and columns of it.
 
-    Both have equally many positions; None if there are none. Rows and columns are those of `region.ranges`,
-    whether or not they are axes of the region.
+    Both have equally many positions; None if there are none.
     """
-    rows, columns = region.ranges[:2]
     common = _common_positions(rows, columns)
     if not common:
         return None

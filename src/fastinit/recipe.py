@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -12,10 +13,13 @@ from . import plan
 from .arrays import allocate, as_output, check_shape, dtype_name, numpy_dtype
 from .initializers import Initializer, init
 from .kinds import KINDS
+from .kinds.composed import Cut
+from .kinds.kind import Kind, Named
+from .kinds.making import reshaped, transposed
+from .kinds.reading import kind_of_dict, short
 from .progress import Report, advancing, check_report
-from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed, seed_from_text
+from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed
 from .threads import check_threads
-from .wording import nearest
 
 
 class Part:
@@ -66,13 +70,13 @@ class Part:
         return self.size * self.dtype.itemsize
 
     @property
-    def seed(self) -> int:
-        """Seed of the tensor."""
+    def seed(self) -> int | None:
+        """Seed of the tensor; None where it is composed of others."""
         return self._recipe._seed
 
     @property
-    def name(self) -> str:
-        """Name of the tensor."""
+    def name(self) -> str | None:
+        """Name of the tensor; None where it is composed of others."""
         return self._recipe._name
 
     @property
@@ -121,6 +125,48 @@ class Part:
     def part(self, index: Any) -> Part:
         """That region, lazily: a `Part`."""
         return Part(self._recipe, plan.select(self._region, index))
+
+    def transpose(self, *axes: Any) -> Recipe:
+        """The same elements with the axes in another order.
+
+        Parameters
+        ----------
+        *axes : int
+            The axes in their new order, as integers or as one tuple; backwards unless given.
+
+        Returns
+        -------
+        Recipe
+            Its seed and name are None: it is made of another tensor.
+        """
+        return Recipe._of(transposed(kind_of_part(self), _integers(axes, "axes") or range(self.ndim)[::-1]))
+
+    @property
+    def T(self) -> Recipe:
+        """`transpose` without arguments: the axes backwards."""
+        return self.transpose()
+
+    def reshape(self, *shape: Any) -> Recipe:
+        """The same elements, in C order, in another shape.
+
+        Parameters
+        ----------
+        *shape : int
+            Lengths, as integers or as one tuple; one of them may be -1: whatever is left.
+
+        Returns
+        -------
+        Recipe
+            Its seed and name are None: it is made of another tensor.
+        """
+        return Recipe._of(reshaped(kind_of_part(self), _integers(shape, "shape")))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain strict JSON, ``{"part": dict of the whole, "at": [...]}``; `Recipe.from_dict` reads it.
+
+        A region that is all of the tensor has the dict of the tensor.
+        """
+        return {"stream": STREAM_VERSION, **kind_of_part(self).described()}
 
     def take(self, indices: Any, *, out: Any = None, threads: int | None = None) -> Any:
         """Gather rows: ``self[indices]`` for an array of integers along axis 0.
@@ -228,12 +274,14 @@ class Part:
     def __hash__(self) -> int:
         return hash(self._identity())
 
-    def _identity(self) -> tuple[Any, ...]:
-        return (self._recipe._canonical, self._region)
+    def _identity(self) -> str:
+        """What equality, hash and tokens see."""
+        if self._region == self._recipe._region:
+            return self._recipe._canonical
+        return json.dumps(self.to_dict(), sort_keys=True)
 
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
-        ranges = tuple((along.start, len(along), along.step) for along in self._region.ranges)
-        return ("fastinit", self._recipe._canonical, ranges, self._region.axes)
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return ("fastinit", self._identity())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Part, (self._recipe, self._region)
@@ -275,6 +323,12 @@ class Recipe(Part):
 
     __slots__ = ("_canonical_json", "_dtype", "_kind", "_name", "_seed")
 
+    _canonical_json: str | None
+    _dtype: str
+    _kind: Kind
+    _name: str | None
+    _seed: int | None
+
     def __init__(
         self,
         initializer: str | Initializer,
@@ -285,13 +339,22 @@ class Recipe(Part):
         name: str = "",
         **parameters: Any,
     ) -> None:
-        initializer, shape = init(initializer, **parameters), check_shape(shape)
+        given, shape = init(initializer, **parameters), check_shape(shape)
         self._dtype = dtype_name("float32" if dtype is None else dtype)
         self._seed = fresh_seed() if seed is None else check_seed(seed)
         self._name = check_name(name)
-        self._kind = KINDS[initializer.name](initializer, shape, self._dtype, self._seed, self._name)
+        self._kind = KINDS[given.name](given, shape, self._dtype, self._seed, self._name)
         self._region = self._kind.region
-        self._canonical_json: str | None = None
+        self._canonical_json = None
+
+    @classmethod
+    def _of(cls, kind: Kind) -> Recipe:
+        """The recipe of a kind; without seed and name where it is composed."""
+        made = object.__new__(Recipe)
+        made._dtype = kind.dtype
+        made._seed, made._name = (kind.seed, kind.name) if isinstance(kind, Named) else (None, None)
+        made._kind, made._region, made._canonical_json = kind, kind.region, None
+        return made
 
     @property
     def _recipe(self) -> Recipe:  # type: ignore[override]
@@ -305,57 +368,35 @@ class Recipe(Part):
         return self._canonical_json
 
     @property
-    def initializer(self) -> Initializer:
-        """The initializer, with all its parameters; axes counted from 0."""
-        return Initializer.from_dict(
-            {
-                key: value
-                for key, value in self.to_dict().items()
-                if key == "init" or key in self._kind.initializer.parameters
-            }
-        )
+    def initializer(self) -> Initializer | None:
+        """The initializer, with all its parameters, axes counted from 0; None for a tensor composed of others."""
+        if not isinstance(self._kind, Named):
+            return None
+        given = self._kind.initializer
+        return Initializer(given.name, **self._kind.parameters())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain strict JSON with every default resolved; `from_dict` reads it back.
 
         Seeds of 2**53 and above are decimal strings, infinities "inf" and "-inf", axes counted from 0.
         """
-        return {
-            "stream": STREAM_VERSION,
-            "name": self._name,
-            "seed": self._seed if self._seed < 1 << 53 else str(self._seed),
-            "shape": list(self._kind.shape),
-            "dtype": self._dtype,
-            **self._kind.described(),
-        }
+        return {"stream": STREAM_VERSION, **self._kind.described()}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Recipe:
-        """The recipe that `to_dict` described.
+        """The recipe that `to_dict` described, of a recipe or of a part.
 
         Raises
         ------
         ValueError
-            A key missing or unknown, or another version of the stream.
+            A key missing or unknown, shapes that do not fit, another version of the stream; tensors nested deeper than
+            64, or made of more than 65,536.
         """
         rest = dict(d)
         version = rest.pop("stream", None)
         if version != STREAM_VERSION:
-            raise ValueError(f"the recipe is for stream {version!r}; this version makes stream {STREAM_VERSION}")
-        try:
-            name, seed, shape, dtype, initializer = (
-                rest.pop(key) for key in ("name", "seed", "shape", "dtype", "init")
-            )
-        except KeyError as error:
-            close = nearest(error.args[0], rest)
-            hint = f"; is {close!r} meant?" if close is not None else ""
-            raise ValueError(f"a recipe's dict needs {error.args[0]!r}{hint}") from None
-        if not isinstance(shape, (list, tuple)):
-            raise ValueError(f"shape must be a list, got {shape!r}")
-        try:
-            return cls(initializer, shape, dtype=dtype, seed=seed_from_text(seed), name=name, **rest)
-        except TypeError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(f"the recipe is for stream {short(version)}; this version makes stream {STREAM_VERSION}")
+        return cls._of(kind_of_dict(rest))
 
     # ---- the one way to the kernels ----------------------------------------------------------------
 
@@ -384,7 +425,7 @@ class Recipe(Part):
             if rows is not None:
                 kind.fill_rows(region, rows, array, threads, _unheard)
             elif progress:
-                with advancing(progress, kind.cost(region), self._name) as advance:
+                with advancing(progress, kind.cost(region), self._name or "") as advance:
                     kind.fill(region, array, threads, advance)
             else:
                 kind.fill(region, array, threads, _unheard)
@@ -396,10 +437,7 @@ class Recipe(Part):
         return Recipe.from_dict, (self.to_dict(),)
 
     def __repr__(self) -> str:
-        given = repr(self._kind.initializer)[len("init(") : -1].partition(", ")
-        rest = f", {given[2]}" if given[2] else ""
-        tensor = f"{self.shape}, dtype={self._dtype!r}, seed={self._seed}, name={self._name!r}"
-        return f"recipe({given[0]}, {tensor}{rest})"
+        return repr(self._kind)
 
 
 def recipe(
@@ -424,6 +462,23 @@ def check_same_shape(got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
 def made_together(part: Part) -> bool:
     """Whether a piece of the tensor may cost as much as all of it, so that it is better made at once."""
     return part.recipe._kind.made_together
+
+
+def kind_of_part(part: Part) -> Kind:
+    """The kind whose tensor a recipe, or a part of one, is."""
+    whole = part._recipe._kind
+    return whole if part._region == whole.region else Cut(whole, part._region)
+
+
+def _integers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
+    """Integers given one by one or as one sequence."""
+    listed = given[0] if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
+    try:
+        if any(isinstance(n, (bool, np.bool_)) for n in listed):
+            raise TypeError
+        return tuple(map(operator.index, listed))
+    except TypeError:
+        raise TypeError(f"{what} are made of integers, got {listed!r}") from None
 
 
 def _unheard(share: int) -> None:

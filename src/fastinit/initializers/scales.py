@@ -116,19 +116,35 @@ def fan_mode(name: str, p: Mapping[str, Any]) -> str:
     return "fan_avg" if name.startswith("glorot") else "fan_in"
 
 
+def mean_of(drawn: Distribution) -> float:
+    """The theoretical mean of what the kernels draw."""
+    p = drawn.parameters
+    if drawn.kind == "uniform":
+        return p[0] / 2 + p[1] / 2
+    if drawn.kind == "truncated_normal":
+        return p[0] + p[1] * truncated_moments(*p[2:])[0]
+    return p[0]
+
+
 def truncated_std(lower: float, upper: float) -> float:
-    """Standard deviation of the standard normal cut at `lower` and `upper`, to about 1e-9.
+    """Standard deviation of the standard normal cut at `lower` and `upper`, to about 1e-9."""
+    return truncated_moments(lower, upper)[1]
+
+
+def truncated_moments(lower: float, upper: float) -> tuple[float, float]:
+    """Mean and standard deviation of the standard normal cut at `lower` and `upper`, to about 1e-9.
 
     By quadrature from the cut next to 0, where the textbook formula cancels in the tails. No value of a
     tensor depends on it.
     """
     if upper < 0 or (upper == 0 and lower < 0):
-        lower, upper = -upper, -lower
+        mean, std = truncated_moments(-upper, -lower)
+        return -mean, std
     start = max(lower, -40.0) if lower < 0 else lower
     reach = 40.0 - start if start < 0 else min(40.0, 80.0 / max(start, 1.0))  # beyond it the density is below 1e-17
     width = min(upper - start, reach)
     if not width > 0:
-        return 0.0
+        return start, 0.0
     panels, nodes, weights = 64, *_gauss_legendre()
     samples = []  # distance from `start`, and weight times density relative to that at `start` (at 0, if it is inside)
     for panel in range(panels):
@@ -138,7 +154,7 @@ def truncated_std(lower: float, upper: float) -> float:
     total = sum(density for _, density in samples)
     mean = sum(s * density for s, density in samples) / total
     second = sum((s - mean) ** 2 * density for s, density in samples)
-    return math.sqrt(second / total)
+    return start + mean, math.sqrt(second / total)
 
 
 @functools.cache

@@ -13,7 +13,6 @@ from ..arrays import allocate
 from ..initializers.names import Initializer
 from ..initializers.parameters import kernel_values
 from ..initializers.scales import resolve_axes
-from ..threads import default_for
 from .drawn import fill_constant
 from .kind import Advance, Named, Placed, Positions
 from .sides import as_array
@@ -22,46 +21,50 @@ from .sides import as_array
 PAIRS_AT_ONCE = 1 << 20
 
 
-class Eye(Named):
+class Eye(Placed, Named):
     """A matrix with the gain on its diagonal."""
 
-    __slots__ = ("values",)
+    __slots__ = ("_gain", "values")
 
     def __init__(self, initializer: Initializer, shape: tuple[int, ...], dtype: str, seed: int, name: str) -> None:
         super().__init__(initializer, shape, dtype, seed, name)
         eye_std(initializer, shape)  # refuses a shape that does not fit
         self.values = kernel_values(initializer.name, "constant", dtype, (initializer.parameters["gain"],))
+        self._gain = allocate((1,), dtype)
+        fill_constant(initializer.parameters["gain"], dtype, self._gain, 1)
 
     @property
     def std(self) -> float:
         return eye_std(self.initializer, self.shape)
 
     @property
+    def mean(self) -> float:
+        rows, columns = self.shape
+        return self.initializer.parameters["gain"] / max(rows, columns, 1)
+
+    @property
     def bounds(self) -> tuple[float, float]:
         least, greatest = self.values.bounds
         return min(0.0, least), max(0.0, greatest)
 
-    def fill(self, region: plan.Region, array: np.ndarray, threads: int | None, advance: Advance) -> None:
-        self._fill(region, array, default_for(array.size) if threads is None else threads)
-        advance(array.size)
+    def cost_at(self, positions: Positions) -> int:
+        return math.prod(map(len, positions))
 
-    def fill_rows(
-        self, region: plan.Region, rows: np.ndarray, array: np.ndarray, threads: int | None, advance: Advance
-    ) -> None:
-        for i, row in enumerate(rows):
-            self.fill(plan.select(region, int(row)), array[i, ...], threads, advance)
-
-    def _fill(self, region: plan.Region, array: np.ndarray, threads: int) -> None:
-        """Zeros, then the gain where the region's rows and columns are equal."""
-        fill_constant(0.0, self.dtype, array, threads)
-        found = plan.diagonal(region)
-        if found is None:
-            return
-        on_diagonal = np.einsum("ii->i", plan.with_every_axis(region, array)[found])
-        _kernels.fill(self.values, on_diagonal, 0, [(on_diagonal.size, 1, on_diagonal.strides[0], None)], threads)
+    def fill_at(self, positions: Positions, grid: np.ndarray, threads: int, advance: Advance) -> None:
+        """Zeros, then the gain where row and column are equal."""
+        fill_constant(0.0, self.dtype, grid, threads)
+        rows, columns = positions[:2]
+        if isinstance(rows, range) and isinstance(columns, range):
+            found = plan.diagonal(rows, columns)
+            if found is not None:
+                diagonal = np.einsum("ii->i", grid[found])
+                _kernels.fill(self.values, diagonal, 0, [(diagonal.size, 1, diagonal.strides[0], None)], threads)
+        else:  # gathered rows or columns
+            _mark_equal(as_array(rows), as_array(columns), grid, self._gain)
+        advance(grid.size)
 
 
-class Dirac(Placed):
+class Dirac(Placed, Named):
     """One where in and out channel are equal within their group, at the spatial centre: a convolution that copies."""
 
     __slots__ = ("_group", "_in_axis", "_one", "_out_axis", "_spatial")
@@ -81,6 +84,12 @@ class Dirac(Placed):
         return dirac_std(self.initializer, self.shape)
 
     @property
+    def mean(self) -> float:
+        size = math.prod(self.shape)
+        ones = self.parameters()["groups"] * min(self._group, self.shape[self._in_axis])
+        return ones / size if size else 0.0
+
+    @property
     def bounds(self) -> tuple[float, float]:
         return 0.0, 1.0
 
@@ -92,12 +101,16 @@ class Dirac(Placed):
         outs, ins = positions[self._out_axis], as_array(positions[self._in_axis])
         channels = grid.transpose((*self._spatial, self._out_axis, self._in_axis))
         centres = [np.flatnonzero(as_array(positions[axis]) == at) for axis, at in self._spatial.items()]
-        block = max(1, PAIRS_AT_ONCE // len(ins))
         for at in itertools.product(*centres):  # one at most, but that gathered rows may repeat it
-            for low in range(0, len(outs), block):
-                within_group = as_array(outs[low : low + block]) % self._group
-                channels[at][low : low + block][within_group[:, None] == ins] = self._one
+            _mark_equal(as_array(outs) % self._group, ins, channels[at], self._one)
         advance(grid.size)
+
+
+def _mark_equal(rows: np.ndarray, columns: np.ndarray, matrix: np.ndarray, value: np.ndarray) -> None:
+    """That value where a row's number is a column's."""
+    block = max(1, PAIRS_AT_ONCE // len(columns))
+    for low in range(0, len(rows), block):
+        matrix[low : low + block][rows[low : low + block, None] == columns] = value
 
 
 @functools.lru_cache(maxsize=256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import warnings
@@ -12,10 +13,11 @@ import numpy as np
 from .. import _kernels, plan
 from ..initializers.names import Initializer
 from ..initializers.parameters import kernel_values
-from ..initializers.scales import Distribution, scaled, truncated_std
+from ..initializers.scales import Distribution, mean_of, scaled, truncated_std
 from ..stream import hashed
 from ..threads import default_for
-from .kind import Advance, Named
+from ..walks import Walk, flattened
+from .kind import Advance, Kind, Named
 
 #: Half the smallest positive value of the dtypes whose range is less than float32's, or that are rounded from it.
 _FLUSHED = {"float16": 2.0**-25, "bfloat16": 2.0**-134}
@@ -33,6 +35,11 @@ class Drawn(Named):
     @property
     def std(self) -> float:
         return distribution(self.initializer, self.shape).std
+
+    @property
+    def mean(self) -> float:
+        with _kernels.DefaultFloatEnvironment():
+            return mean_of(distribution(self.initializer, self.shape))
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -55,6 +62,20 @@ class Drawn(Named):
         out, first, axes = plan.kernel_axes(region, self.shape, array, np.ascontiguousarray(rows))
         _kernels.fill(self.values, out, first, axes, default_for(array.size) if threads is None else threads)
         advance(array.size)
+
+    def fill_walk(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
+        (first,), steps = flattened(walk, self.shape)
+        index_steps = [0 if axis is None else step if table is None else 1 for axis, step, table in steps]
+        tables = [None if table is None else np.ascontiguousarray(table, np.int64) for _, _, table in steps]
+        out, first, axes = plan.flat_axes(first, index_steps, array, tables)
+        _kernels.fill(self.values, out, first, axes, default_for(array.size) if threads is None else threads)
+        advance(array.size)
+
+    def flat(self) -> Drawn:
+        """The same values: they depend on flat indices alone, once fans have given their scale."""
+        flat = copy.copy(self)
+        Kind.__init__(flat, (math.prod(self.shape),), self.dtype)
+        return flat
 
 
 @functools.lru_cache(maxsize=256)

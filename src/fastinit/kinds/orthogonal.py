@@ -15,7 +15,7 @@ from ..initializers.parameters import kernel_values
 from ..initializers.scales import resolve_axes
 from ..stream import hashed
 from .drawn import fill_constant
-from .kind import Advance, Placed, Positions
+from .kind import Advance, Named, Placed, Positions
 from .matrix import Matrix
 from .reflectors import Reflectors
 from .sides import Side
@@ -27,13 +27,17 @@ ORTHOGONAL_SLACK = 2.0**-14
 TALL = 8
 
 
-class _WithMatrix(Placed):
+class _WithMatrix(Placed, Named):
     """What both have: a matrix, whose elements are made together, and a gain."""
 
     __slots__ = ("matrix",)
 
     made_together = True
     matrix: Matrix
+
+    @property
+    def mean(self) -> float:
+        return 0.0
 
     @property
     def bounds(self) -> tuple[float, float]:

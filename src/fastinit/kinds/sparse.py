@@ -10,7 +10,7 @@ from .. import _kernels
 from ..initializers.names import Initializer, cached_init
 from ..stream import hashed
 from .drawn import prepare
-from .kind import Advance, Placed, Positions
+from .kind import Advance, Named, Placed, Positions
 from .matrix import write
 from .sides import Side, as_array
 
@@ -18,7 +18,7 @@ from .sides import Side, as_array
 BLOCK = 1 << 19
 
 
-class Sparse(Placed):
+class Sparse(Placed, Named):
     """Normals, but zero where the uniforms of their column are least.
 
     The uniforms are a tensor of their own, with a row for each column of this one; its seed is the same, and its name
@@ -50,6 +50,10 @@ class Sparse(Placed):
         rows = max(1, self.shape[0])
         with _kernels.DefaultFloatEnvironment():
             return abs(self.initializer.parameters["std"]) * math.sqrt(1 - self.zeros / rows)
+
+    @property
+    def mean(self) -> float:
+        return 0.0
 
     @property
     def bounds(self) -> tuple[float, float]:

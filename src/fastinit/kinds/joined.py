@@ -1,0 +1,206 @@
+"""Tensors joined along an axis: concatenated, in groups or not, and stacked."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..walks import Step, Walk
+from .composed import Composed, scattered
+from .kind import Advance, Kind, offsets_of
+
+
+class Joined(Composed):
+    """Tensors one behind the other along an axis, piece by piece.
+
+    Each of the tensors is cut into `groups` equal pieces; a period has one piece of each.
+    """
+
+    __slots__ = ("axis", "edges", "groups", "lengths", "period")
+
+    def __init__(self, shape: Sequence[int], others: Sequence[Kind], axis: int, groups: int, lengths: Sequence[int]):
+        super().__init__(shape, others)
+        self.axis = axis
+        self.groups = groups
+        self.lengths = lengths  # of each one's pieces
+        self.edges = list(itertools.accumulate(lengths, initial=0))  # where they begin and end in a period
+        self.period = self.edges[-1]
+
+    def fill_walk(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
+        least, greatest = walk.reach(self.axis, array.shape)
+        if least // self.period == greatest // self.period:
+            other = self._at(least % self.period)
+            offset = (least // self.period) * self.period + self.edges[other]
+            if greatest - offset < self.lengths[other]:
+                start = self._position(walk.starts[self.axis], other)
+                self._fill(other, walk.moved(self.axis, start, {}), array, threads, advance)
+                return
+        regular = self._periodic(walk)
+        others = [k for k in walk.along(self.axis) if k not in regular]
+        if not others:
+            self._fill_run(walk, array, self._at(walk.starts[self.axis] % self.period), threads, advance)
+            return
+        if len(others) > 1:
+            k = min(others, key=lambda k: array.shape[k])
+            for position in range(array.shape[k]):
+                self.fill_walk(*walk.at(k, array, position), threads, advance)
+            return
+        (k,) = others
+        if walk.steps[k].table is None:
+            walk, array = walk.upwards(array)
+            # a tensor that is made together is made once, whatever it takes to find its elements
+            if not self.made_together or self._runs_of(walk.steps[k].step, array.shape[k]) <= len(self.others):
+                self._fill_along(walk, array, k, threads, advance)
+                return
+        self._gather(walk, array, k, threads, advance)
+
+    def _fill_along(self, walk: Walk, array: np.ndarray, k: int, threads: int | None, advance: Advance) -> None:
+        """Fills an array one of whose axes runs through the pieces."""
+        step, count, start = walk.steps[k].step, array.shape[k], walk.starts[self.axis]
+        again = math.lcm(step, self.period) // step  # so many elements on, the pieces are cut in the same way
+        times = count // again
+        if times > 1:
+            body, view = walk.cut(k, array, 0, times * again)
+            body, view = body.split(k, view, again)
+            self._fill_runs(body, view, k + 1, step, start, threads, advance)
+            walk, array = walk.cut(k, array, times * again, count)
+            start = walk.starts[self.axis]
+        self._fill_runs(walk, array, k, step, start, threads, advance)
+
+    def _fill_runs(
+        self, walk: Walk, array: np.ndarray, k: int, step: int, start: int, threads: int | None, advance: Advance
+    ) -> None:
+        low, count = 0, array.shape[k]
+        while low < count:
+            number = (start + step * low) % self.period
+            other = self._at(number)
+            high = min(count, low - (number - self.edges[other + 1]) // step)
+            self._fill_run(*walk.cut(k, array, low, high), other, threads, advance)
+            low = high
+
+    def _fill_run(self, walk: Walk, array: np.ndarray, other: int, threads: int | None, advance: Advance) -> None:
+        """Fills an array whose elements are all one tensor's, in one piece of it but for steps of whole periods."""
+        start = self._position(walk.starts[self.axis], other)
+        self._fill(other, walk.moved(self.axis, start, self._within(walk, other)), array, threads, advance)
+
+    def _gather(self, walk: Walk, array: np.ndarray, k: int, threads: int | None, advance: Advance) -> None:
+        """Fills an array one of whose axes jumps from piece to piece."""
+        positions = walk.starts[self.axis] + offsets_of(walk.steps[k], array.shape[k])
+        period, number = np.divmod(positions, self.period)
+        owners = np.searchsorted(self.edges, number, side="right") - 1
+        by_owner = np.argsort(owners, kind="stable")
+        ends = [*(np.flatnonzero(np.diff(owners[by_owner])) + 1).tolist(), len(by_owner)]
+        for low, high in zip([0, *ends], ends):
+            where = by_owner[low:high]
+            other = int(owners[where[0]])
+            table = period[where] * self.lengths[other] + number[where] - self.edges[other]
+            moved = walk.moved(self.axis, 0, self._within(walk, other))
+
+            def fill(view: np.ndarray, part: slice, moved: Walk = moved, table: np.ndarray = table, other: int = other):
+                self._fill(other, moved.with_step(k, Step(self.axis, 1, table[part])), view, threads, advance)
+
+            scattered(array, k, where, fill, at_once=self.others[other].made_together)
+
+    def _fill(self, other: int, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
+        """Fills an array by a walk whose positions along the axis are those of one of the tensors."""
+        self.others[other].fill_walk(walk, array, threads, advance)
+
+    def _at(self, number: int) -> int:
+        """Which tensor a position within a period belongs to."""
+        return bisect.bisect_right(self.edges, number) - 1
+
+    def _position(self, position: int, other: int) -> int:
+        """The position within one of the tensors, of one that may lie before the piece as the start of a walk does."""
+        period, number = divmod(position, self.period)
+        return period * self.lengths[other] + number - self.edges[other]
+
+    def _periodic(self, walk: Walk) -> dict[int, int]:
+        """The axes of the array that go from period to period, and how many periods a step of them is."""
+        return {
+            k: walk.steps[k].step // self.period
+            for k in walk.along(self.axis)
+            if walk.steps[k].table is None and walk.steps[k].step % self.period == 0
+        }
+
+    def _within(self, walk: Walk, other: int) -> dict[int, Step]:
+        """The steps of those axes within one of the tensors."""
+        return {k: Step(self.axis, n * self.lengths[other]) for k, n in self._periodic(walk).items()}
+
+    def _runs_of(self, step: int, count: int) -> int:
+        """At most so many runs are filled by `_fill_along`."""
+        return min(count, len(self.others) * math.lcm(step, self.period) // self.period)
+
+
+class Concatenated(Joined):
+    """Tensors one behind the other along an axis of theirs; in groups, piece 0 of each, piece 1 of each, and so on."""
+
+    __slots__ = ()
+
+    def __init__(self, others: Sequence[Kind], axis: int, groups: int) -> None:
+        first = others[0].shape
+        for other in others:
+            if len(other.shape) != len(first) or any(
+                n != m for k, (n, m) in enumerate(zip(first, other.shape)) if k != axis
+            ):
+                raise ValueError(
+                    f"concatenated tensors need equal shapes but for axis {axis}, got {first} and {other.shape}"
+                )
+            if other.shape[axis] % groups:
+                raise ValueError(f"{groups} groups do not divide axis {axis} of shape {other.shape}")
+        lengths = [other.shape[axis] // groups for other in others]
+        shape = (*first[:axis], groups * sum(lengths), *first[axis + 1 :])
+        super().__init__(shape, others, axis, groups, lengths)
+
+    def described(self) -> dict[str, Any]:
+        return {
+            "concatenate": [other.described() for other in self.others],
+            "axis": self.axis,
+            "groups": self.groups,
+        }
+
+    def flat(self) -> Concatenated | None:
+        return joined_flat(self.others) if math.prod(self.shape[: self.axis]) == 1 and self.groups == 1 else None
+
+
+class Stacked(Joined):
+    """Tensors of one shape along a new axis."""
+
+    __slots__ = ()
+
+    def __init__(self, others: Sequence[Kind], axis: int) -> None:
+        first = others[0].shape
+        for other in others:
+            if other.shape != first:
+                raise ValueError(f"stacked tensors need equal shapes, got {first} and {other.shape}")
+        shape = (*first[:axis], len(others), *first[axis:])
+        super().__init__(shape, others, axis, 1, (1,) * len(others))
+
+    def described(self) -> dict[str, Any]:
+        return {"stack": [other.described() for other in self.others], "axis": self.axis}
+
+    def flat(self) -> Concatenated | None:
+        return joined_flat(self.others) if math.prod(self.shape[: self.axis]) == 1 else None
+
+    def _fill(self, other: int, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
+        starts = (*walk.starts[: self.axis], *walk.starts[self.axis + 1 :])
+        steps = tuple(
+            Step(None, 1) if axis is None or axis == self.axis else Step(axis - (axis > self.axis), step, table)
+            for axis, step, table in walk.steps
+        )
+        self.others[other].fill_walk(Walk(starts, steps), array, threads, advance)
+
+
+def joined_flat(others: Sequence[Kind]) -> Concatenated | None:
+    """Tensors one behind the other in C order; None where one of them has no flat form."""
+    flats = []
+    for other in others:
+        flat = other.flat()
+        if flat is None:
+            return None
+        flats.append(flat)
+    return Concatenated(flats, 0, 1)
