@@ -339,7 +339,8 @@ class Recipe(Part):
         name: str = "",
         **parameters: Any,
     ) -> None:
-        given, shape = init(initializer, **parameters), check_shape(shape)
+        given = init(initializer, **parameters)
+        shape = check_shape(shape)
         self._dtype = dtype_name("float32" if dtype is None else dtype)
         self._seed = fresh_seed() if seed is None else check_seed(seed)
         self._name = check_name(name)
@@ -462,6 +463,11 @@ def check_same_shape(got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
 def made_together(part: Part) -> bool:
     """Whether a piece of the tensor may cost as much as all of it, so that it is better made at once."""
     return part.recipe._kind.made_together
+
+
+def dtype_of(part: Part) -> str:
+    """The name in `DTYPES` of the dtype; that of its arrays is uint16 for bfloat16 without ml_dtypes."""
+    return part.recipe._dtype
 
 
 def kind_of_part(part: Part) -> Kind:
