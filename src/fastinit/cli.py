@@ -26,7 +26,8 @@ from .checkpoint.reading import open_checkpoint
 from .cli_propagation import propagate_command, symmetry_command
 from .cli_tables import PLAN_HEAD, PLAN_RIGHT, bounds_text, plan_json, plan_rows, shape_text, statistics_of
 from .config import config
-from .recipe import Recipe
+from .outline import described
+from .recipe import Recipe, dtype_of
 from .tables import jsonable
 from .terminal import complain, cut_short, print_histogram, print_json, print_table, progress_of, streams
 from .version import __version__
@@ -267,7 +268,7 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
     if math.prod(shape) * 8 > LARGEST_SLICE:
         raise ValueError(f"{name} has {math.prod(shape):,} elements: give a smaller slice, such as '{key}[:8]'")
     if isinstance(tensor, Recipe):
-        array, dtype = tensor.part(index)[...], tensor.to_dict()["dtype"]
+        array, dtype = tensor.part(index)[...], dtype_of(tensor)
     else:
         stored, dtype = tensor.open(), tensor.dtype
         if math.prod(shape) > MOST_CHUNKS * math.prod(getattr(stored, "chunks", shape)):
@@ -298,6 +299,8 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
                 click.echo(str(values))
             click.echo("  ".join(f"{key} {value:.6g}" for key, value in statistics.items()))
             if isinstance(tensor, Recipe):
+                if tensor.initializer is None:
+                    click.echo(f"made of others: {described(tensor.to_dict(), tensor.to_dict())}")
                 click.echo(f"by its recipe: std {tensor.std:.6g}, within {bounds_text(tensor)}")
             print_histogram(counts, edges)
 
