@@ -110,7 +110,9 @@ def test_a_part_inserts_the_number_of_a_range_around_it(load):
 
 
 def test_the_braces_of_a_part_expand_in_place(load):
-    listed = f"[{part('h.{layer}.{expert:0..2}.{up,gate}', std='(layer + 1) * (expert + 1)')}, {part('h.{layer}.last')}]"
+    listed = (
+        f"[{part('h.{layer}.{expert:0..2}.{up,gate}', std='(layer + 1) * (expert + 1)')}, {part('h.{layer}.last')}]"
+    )
     found = load(table("h.{layer:0..1}", f"stack = {listed}"))
     for layer in (0, 1):
         parts = [
@@ -132,7 +134,9 @@ def test_parts_inherit_seed_dtype_and_axes(load):
     he = dict(init="he_normal")
     found = load(
         table("a", f"concatenate = [{part('a.0', **he)}, {part('a.1', **he, seed=5, in_axis=0, out_axis=1)}]"),
-        table("b", "seed = 8", "dtype = 'float64'", "in_axis = 0", "out_axis = 1", f"concatenate = [{part('b.0', **he)}]"),
+        table(
+            "b", "seed = 8", "dtype = 'float64'", "in_axis = 0", "out_axis = 1", f"concatenate = [{part('b.0', **he)}]"
+        ),
         table("c", "seed = 9", f"stack = [{{ transpose = {part('c.0', **he)}, out_axis = 1, in_axis = 0 }}]"),
         top="seed = 7\ndtype = 'float16'\nin_axis = 1\nout_axis = 0",
     )
@@ -156,7 +160,10 @@ def test_a_shape_that_agrees_may_be_there(load):
 
 
 def test_an_output_head_is_the_transpose_of_the_embedding(load):
-    found = load(table("emb", "shape = [5, 6]", "init = 'normal'", "std = 0.5"), table("head", f"transpose = {part('emb', (5, 6))}"))
+    found = load(
+        table("emb", "shape = [5, 6]", "init = 'normal'", "std = 0.5"),
+        table("head", f"transpose = {part('emb', (5, 6))}"),
+    )
     np.testing.assert_array_equal(found["head"][...], found["emb"][...].T)
 
 
@@ -189,12 +196,15 @@ def test_constant_parts_may_share_a_name_among_layers_and_in_a_tensor(load):
         ([f"stack = [{Q}]", "shape = [-1]"], "negative"),
         ([f"stack = [{Q}, {part('k', (4, 7))}]"], "equal shapes"),
         ([f"stack = [{Q}, {part('k', dtype='float64')}]"], "one dtype"),
-        (["dtype = 'float64'", f"stack = [{part('k', dtype='float16')}]"], "float16, and the table says float64"),
+        (
+            ["dtype = 'float64'", f"stack = [{part('k', dtype='float16')}]"],
+            "its dtype is float16, as its parts say, not float64",
+        ),
         ([f"stack = [{Q}]", "dtype = 'float23'"], "unknown dtype 'float23'"),
         ([f"stack = [{Q}]", "seed = -1"], "seed"),
         ([f"stack = [{Q}]", "in_axis = 'x'"], "in_axis"),
         ([f"stack = [{part('q', init='normall')}]"], "stack 1 ('q'): unknown initializer"),
-        ([f"stack = [{part('q', std=-1.0)}]"], "stack 1 ('q'): std"),
+        ([f"stack = [{part('q', std=-1.0)}]"], "stack 1 ('q'): normal: std must not be negative"),
         ([f"stack = [{part('q', stdd=1.0)}]"], "stack 1 ('q'): unknown key 'stdd'"),
         (["stack = [{ shape = [2], init = 'zeros' }]"], "stack 1: name is missing"),
         (["stack = [{ name = 3, shape = [2], init = 'zeros' }]"], "stack 1: name must be text, not 3"),
@@ -211,7 +221,7 @@ def test_constant_parts_may_share_a_name_among_layers_and_in_a_tensor(load):
         ([f"transpose = {Q}", "axes = [true, 0]"], "axes must be a list of integers"),
         ([f"paste = {Q}", "at = [0]"], "onto is missing"),
         ([f"paste = {Q}", f"onto = {K}"], "at is missing"),
-        ([f"onto = {K}", "at = [0]"], "init is missing"),
+        ([f"onto = {K}", "at = [0]"], "paste is missing"),
         ([f"paste = {Q}", f"onto = {K}", "at = 0"], "at must be a list"),
         ([f"paste = {Q}", f"onto = {K}", "at = [true]"], "at must be a list"),
         ([f"paste = {Q}", f"onto = {K}", "at = [[0]]"], "at must be a list"),
@@ -224,14 +234,16 @@ def test_constant_parts_may_share_a_name_among_layers_and_in_a_tensor(load):
     ],
 )
 def test_a_mistake_is_one_line_with_its_place(mistakes, lines, expected):
-    (line,) = [found for found in mistakes(table("w", *lines)) if "unknown key 'onto'" not in found and "unknown key 'at'" not in found]
+    (line,) = mistakes(table("w", *lines))
     assert line.startswith("[[tensors]] 1 ('w'): ")
     assert expected in line
 
 
 def test_all_mistakes_at_once(mistakes):
     inner = f"{{ concatenate = [{part('a', init='nomal')}, {part('b', (-1,))}] }}"
-    lines = mistakes(table("w", "axes = [0]", f"stack = [{inner}, {part('c', stdd=1.0)}, 5]"), table("v", "init = 'zeros'"))
+    lines = mistakes(
+        table("w", "axes = [0]", f"stack = [{inner}, {part('c', stdd=1.0)}, 5]"), table("v", "init = 'zeros'")
+    )
     places = [
         "[[tensors]] 1 ('w'): unknown key 'axes'",
         "[[tensors]] 1 ('w'): stack 1: concatenate 1 ('a'): unknown initializer 'nomal'",
@@ -294,10 +306,10 @@ def nested(depth, inner):
     return "{ transpose = " * depth + inner + " }" * depth
 
 
-@pytest.mark.parametrize("depth", [63, 64, 80, 20_000])
+@pytest.mark.parametrize("depth", [62, 63, 80, 20_000])
 def test_nesting(load, mistakes, depth):
-    if depth == 63:  # 64 with the tensor itself
-        assert load(table("w", f"transpose = {nested(62, Q)}"))["w"].shape == (4, 6)
+    if depth == 62:  # 64 with the outermost and the innermost
+        assert load(table("w", f"transpose = {nested(62, Q)}"))["w"].shape == (6, 4)
     else:
         (line,) = mistakes(table("w", f"transpose = {nested(depth, Q)}"))
         assert "nested" in line
@@ -354,14 +366,23 @@ def test_names_count_what_is_made_again():
 def test_megatron_gpt():
     recipes = load_manifest(EXAMPLES / "megatron-gpt-8.3b.toml")
     layer = 12 * 3072**2 + 13 * 3072  # Megatron-LM's paper counts 8.3 billion
-    assert sum(recipe.size for recipe in recipes.values()) == 72 * layer + (51200 + 1024) * 3072 + 2 * 3072 == 8_317_040_640
+    assert (
+        sum(recipe.size for recipe in recipes.values())
+        == 72 * layer + (51200 + 1024) * 3072 + 2 * 3072
+        == 8_317_040_640
+    )
     assert len(recipes) == 72 * 12 + 4
     qkv = recipes["decoder.layers.71.self_attention.linear_qkv.weight"]
     assert qkv.shape == (9216, 3072)
     for head in (0, 17, 31):
         for kind, name in enumerate("qkv"):
             alone = fi.recipe(
-                "normal", (3072, 3072), std=0.02, seed=0, dtype="bfloat16", name=f"decoder.layers.71.self_attention.{name}.weight"
+                "normal",
+                (3072, 3072),
+                std=0.02,
+                seed=0,
+                dtype="bfloat16",
+                name=f"decoder.layers.71.self_attention.{name}.weight",
             )
             first = (3 * head + kind) * 96
             np.testing.assert_array_equal(qkv[first : first + 96, ::512], alone[96 * head : 96 * head + 96, ::512])
@@ -396,5 +417,3 @@ def test_deepseek_v3():
         np.testing.assert_array_equal(gate_up[expert, 2048:, 7000], alone[expert, "up"][:, 7000])
         np.testing.assert_array_equal(down[expert, 7000:, 5], alone[expert, "down"][7000:, 5])
     assert "model.layers.2.mlp.experts.down_proj" not in recipes
-
-

@@ -84,7 +84,7 @@ class Composer:
     ) -> Composed | None:
         """A table with one of the keys of `FORMS`; the scope is that of its parts."""
         before = len(self._keys.mistakes)
-        form, *others = [key for key in FORMS if key in table]
+        form, *others = [key for key in FORMS if key in table] or ["paste"]
         if "init" in table:
             others.append("init")
         if others:
@@ -130,7 +130,7 @@ class Composer:
         if depth > DEEPEST:
             self._keys.note(where, f"tables are nested at most {DEEPEST} deep")
             return None
-        composed = not FORMS.keys().isdisjoint(table)
+        composed = is_composed(table)
         name = table.get("name", "" if composed else None)
         if not isinstance(name, str):
             self._keys.note(where, "name is missing" if name is None else f"name must be text, not {name!r}")
@@ -252,6 +252,11 @@ class Composer:
             self._keys.note(where, unlike(name, place))
             return None
         return recipe
+
+
+def is_composed(table: Mapping[str, Any]) -> bool:
+    """Whether a table says what its tensor is made of."""
+    return "onto" in table or not FORMS.keys().isdisjoint(table)
 
 
 def alike(one: Recipe, other: Recipe) -> bool:

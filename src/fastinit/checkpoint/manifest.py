@@ -12,7 +12,7 @@ from typing import Any
 
 from ..arrays import DTYPES, check_shape, dtype_name
 from ..recipe import Recipe
-from .composing import FORMS, NOWHERE, Composer, alike, unlike
+from .composing import NOWHERE, Composer, alike, is_composed, unlike
 from .header import check_tensor_name
 from .keys import Defaults, Keys, ManifestError
 from .names import Family, Names, numbers_of
@@ -145,7 +145,7 @@ class _Manifest:
         where = f"[[tensors]] {number}" + (f" ({table['name']!r})" if isinstance(table.get("name"), str) else "")
         family = self._family(where, table)
         names = self._keys.attempt(where, lambda: [check_tensor_name(n) for n in family.names()]) if family else None
-        if not FORMS.keys().isdisjoint(table):
+        if is_composed(table):
             composed = self._composer.read(where, table, NOWHERE.within(family) if family else NOWHERE, self._defaults)
             if family is None or names is None or composed is None:
                 return
