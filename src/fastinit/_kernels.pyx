@@ -1,6 +1,7 @@
 # cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False
 """Pointers and counts for the C core: no tensor shapes, no initializers, no numerics."""
 
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 cimport numpy as cnp
@@ -54,6 +55,10 @@ cdef extern from "csrc/fastinit.h" nogil:
     const char *fi_prepare(fi_values *, fi_distribution, fi_dtype, const double *, uint64_t, uint64_t)
     int fi_isa_runs(const fi_isa *)
     int fi_run(const fi_isa *, const fi_values *, const fi_plan *, int, fi_poll, void *)
+    ctypedef struct fi_piece:
+        const fi_values *values
+        char *out
+    int fi_run_each(const fi_isa *, const fi_piece *, size_t, const fi_plan *, int, fi_poll, void *)
     int fi_run_words(const fi_isa *, uint32_t *, size_t, uint64_t, uint64_t, uint64_t, int,
                      fi_poll, void *)
     int fi_multiply(const fi_isa *, const fi_product *, char *, int, fi_poll, void *)
@@ -178,14 +183,7 @@ cdef int finish(int stopped) except -1:
     return -1 if stopped else 0
 
 
-def fill(Values values not None, cnp.ndarray out not None, uint64_t first_index, axes, int threads):
-    """Fills `out` from the flat index of its element 0 on.
-
-    `axes` are (count, index step, byte step, positions or None) with the largest byte step first;
-    `out` is C-contiguous, or as strided as `axes` say, and of the size of the dtype.
-    """
-    cdef fi_plan plan
-    cdef int stopped
+cdef int make_plan(fi_plan *plan, Values values, cnp.ndarray out, uint64_t first_index, axes) except -1:
     plan.first_index = first_index
     plan.out = <char *>cnp.PyArray_DATA(out)
     plan.naxes = len(axes)
@@ -198,9 +196,48 @@ def fill(Values values not None, cnp.ndarray out not None, uint64_t first_index,
         plan.axes[i].byte_step = byte_step
         plan.axes[i].table = NULL if positions is None else <const int64_t *>cnp.PyArray_DATA(positions)
         i += 1
+    return 0
+
+
+def fill(Values values not None, cnp.ndarray out not None, uint64_t first_index, axes, int threads):
+    """Fills `out` from the flat index of its element 0 on.
+
+    `axes` are (count, index step, byte step, positions or None) with the largest byte step first;
+    `out` is C-contiguous, or as strided as `axes` say, and of the size of the dtype.
+    """
+    cdef fi_plan plan
+    cdef int stopped
+    make_plan(&plan, values, out, first_index, axes)
     cdef fi_poll poll = poll_here()
     with nogil:
         stopped = fi_run(_isa, &values.values, &plan, threads, poll, NULL)
+    finish(stopped)
+
+
+def fill_each(list values, cnp.ndarray offsets not None, cnp.ndarray out not None, uint64_t first_index, axes,
+              int threads):
+    """Fills several tensors of one dtype by one plan: that of `values[i]` begins `offsets[i]` bytes behind `out`."""
+    cdef fi_plan plan
+    cdef int stopped
+    cdef size_t i, n = len(values)
+    cdef Values one
+    if n == 0 or cnp.PyArray_TYPE(offsets) != cnp.NPY_INT64 or <size_t>cnp.PyArray_SIZE(offsets) != n:
+        raise SystemError("fill_each: an offset for each of the values")
+    make_plan(&plan, values[0], out, first_index, axes)
+    cdef const int64_t *behind = <const int64_t *>cnp.PyArray_DATA(offsets)
+    cdef fi_poll poll = poll_here()
+    cdef fi_piece *pieces = <fi_piece *>PyMem_Malloc(n * sizeof(fi_piece))
+    if not pieces:
+        raise MemoryError()
+    try:
+        for i in range(n):
+            one = values[i]
+            pieces[i].values = &one.values
+            pieces[i].out = plan.out + behind[i]
+        with nogil:
+            stopped = fi_run_each(_isa, pieces, n, &plan, threads, poll, NULL)
+    finally:
+        PyMem_Free(pieces)
     finish(stopped)
 
 

@@ -73,6 +73,14 @@ class Walk(NamedTuple):
         walk = self if axis is None else self.moved(axis, self.starts[axis] + offset, {})
         return Walk(walk.starts, (*walk.steps[:k], *walk.steps[k + 1 :])), view
 
+    def without(self, axis: int) -> Walk:
+        """The same in a tensor without that axis, along which there is no step that matters."""
+        steps = tuple(
+            Step(None, 1) if along is None or along == axis else Step(along - (along > axis), step, table)
+            for along, step, table in self.steps
+        )
+        return Walk((*self.starts[:axis], *self.starts[axis + 1 :]), steps)
+
     def upwards(self, array: np.ndarray) -> tuple[Walk, np.ndarray]:
         """The same elements with no step backwards: such axes of the array are turned round."""
         walk, turned = self, [k for k, step in enumerate(self.steps) if step.step < 0 and step.table is None]

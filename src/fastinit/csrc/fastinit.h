@@ -154,6 +154,16 @@ typedef int (*fi_poll)(void *context);
  * output has been written. */
 int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int threads, fi_poll poll, void *context);
 
+/* One of several tensors that are filled by one plan: its values, and where the plan begins in its memory. */
+typedef struct {
+    const fi_values *values;
+    char *out;
+} fi_piece;
+
+/* The same for several tensors of one dtype. */
+int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t count, const fi_plan *plan, int threads, fi_poll poll,
+                void *context);
+
 /* The same for raw words. */
 int fi_run_words(const fi_isa *isa, uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high, int threads,
                  fi_poll poll, void *context);

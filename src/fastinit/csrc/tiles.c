@@ -2,6 +2,7 @@
  *
  * Tiles are numbered in the order of memory, so that consecutive ones share pages. */
 #define _DEFAULT_SOURCE /* madvise, mincore */
+#include <stdlib.h>
 #include <string.h>
 
 #include "fastinit.h"
@@ -14,17 +15,24 @@
 #define ACROSS_MEMORY 32 /* ... and along memory */
 #define GATHER_TILE 8192 /* of elements listed one by one */
 #define SHORTEST_RUN 32  /* shorter runs are listed one by one */
+#define CHUNK 1024       /* consecutive flat indices that are made at once where memory has them in short runs */
 
 typedef struct {
     uint64_t elements;
     const fi_isa *isa;
     const fi_values *values;
     const fi_plan *plan;
+    char *out; /* where the plan begins */
     int fresh;     /* whether a tile's pages are to be made before it is filled */
     int run_axis;  /* neighbours in flat index, or -1 */
     int64_t shift; /* so that tiles of the run axis end at multiples of RUN_TILE or ACROSS_RUN */
     uint64_t tiles_along[FI_MAX_AXES];
     int order[FI_MAX_AXES]; /* gather: axes, the one with neighbours in flat index last */
+    const fi_piece *pieces; /* several tensors by one plan: each one's tiles, of which there are `tiles` */
+    uint64_t count;
+    int interleaved;
+    fi_tile do_tile;
+    uint64_t tiles;
     /* raw words */
     uint32_t *words;
     uint64_t key, low, high;
@@ -48,7 +56,8 @@ static span run_span(const fi_axis *axis, int64_t tile, int64_t length, int64_t 
     return (span){begin, end - begin};
 }
 
-/* Elements with a byte step between them to where there is another. One loop for each size, which memcpy then knows. */
+/* Elements, or short runs of them, with a byte step between them to where there is another. One loop for each of the
+ * usual sizes, which memcpy then knows. */
 static void copy_elements(char *to, int64_t to_step, const char *from, int64_t from_step, size_t size, int64_t count) {
     if (size == 4)
         for (int64_t i = 0; i < count; i++)
@@ -56,9 +65,15 @@ static void copy_elements(char *to, int64_t to_step, const char *from, int64_t f
     else if (size == 2)
         for (int64_t i = 0; i < count; i++)
             memcpy(to + i * to_step, from + i * from_step, 2);
-    else
+    else if (size == 8)
         for (int64_t i = 0; i < count; i++)
             memcpy(to + i * to_step, from + i * from_step, 8);
+    else if (size == 16)
+        for (int64_t i = 0; i < count; i++)
+            memcpy(to + i * to_step, from + i * from_step, 16);
+    else
+        for (int64_t i = 0; i < count; i++)
+            memcpy(to + i * to_step, from + i * from_step, size);
 }
 
 static void fill_run(const job *j, uint64_t first, char *out, int64_t step, int64_t count) {
@@ -98,7 +113,7 @@ static void do_run_tile(const void *context, uint64_t tile, int thread) {
     const fi_plan *plan = j->plan;
     const int last = plan->naxes - 1, across = j->run_axis != last;
     uint64_t first = plan->first_index;
-    char *out = plan->out;
+    char *out = j->out;
     span run = {0, 0}, rows = {0, 0};
     for (int a = last; a >= 0; a--) {
         const fi_axis *axis = &plan->axes[a];
@@ -121,6 +136,38 @@ static void do_run_tile(const void *context, uint64_t tile, int thread) {
         fill_run(j, first, out, plan->axes[last].byte_step, run.count);
 }
 
+/* Short runs that follow each other in flat index, the last two axes: several are made at once, then put in place. */
+static void do_chunk_tile(const void *context, uint64_t tile, int thread) {
+    const job *j = context;
+    (void)thread;
+    const fi_plan *plan = j->plan;
+    const int last = plan->naxes - 1;
+    const fi_axis *inner = &plan->axes[last], *outer = &plan->axes[last - 1];
+    const size_t size = fi_item_size(j->values->dtype), bytes = (size_t)inner->count * size;
+    uint64_t first = plan->first_index;
+    char *out = j->out;
+    span runs = {0, 0};
+    for (int a = last - 1; a >= 0; a--) {
+        const int64_t t = (int64_t)(tile % j->tiles_along[a]);
+        tile /= j->tiles_along[a];
+        if (a == last - 1) {
+            runs = run_span(outer, t, RUN_TILE / inner->count, 0);
+            first += index_at(outer, runs.begin);
+            out += runs.begin * outer->byte_step;
+        } else {
+            first += index_at(&plan->axes[a], t);
+            out += t * plan->axes[a].byte_step;
+        }
+    }
+    char buffer[CHUNK * 8];
+    const int64_t at_once = CHUNK / inner->count;
+    for (int64_t done = 0; done < runs.count; done += at_once) {
+        const int64_t n = runs.count - done < at_once ? runs.count - done : at_once;
+        j->isa->fill(j->values, first + index_at(outer, done), (size_t)(n * inner->count), buffer);
+        copy_elements(out + done * outer->byte_step, outer->byte_step, buffer, (int64_t)bytes, bytes, n);
+    }
+}
+
 static void do_gather_tile(const void *context, uint64_t tile, int thread) {
     const job *j = context;
     (void)thread;
@@ -141,7 +188,7 @@ static void do_gather_tile(const void *context, uint64_t tile, int thread) {
         const size_t n = left < FI_GATHER ? (size_t)left : FI_GATHER;
         for (size_t i = 0; i < n;) {
             uint64_t first = plan->first_index;
-            char *out = plan->out;
+            char *out = j->out;
             for (int k = 0; k < plan->naxes - 1; k++) {
                 const fi_axis *axis = &plan->axes[j->order[k]];
                 first += index_at(axis, at[k]);
@@ -170,6 +217,16 @@ static void do_gather_tile(const void *context, uint64_t tile, int thread) {
     }
 }
 
+static void do_piece_tile(const void *context, uint64_t tile, int thread) {
+    const job *all = context;
+    /* of tensors that interleave in memory, one tile of each, so that they share its cache lines while they last */
+    const fi_piece *piece = &all->pieces[all->interleaved ? tile % all->count : tile / all->tiles];
+    job one = *all;
+    one.values = piece->values;
+    one.out = piece->out;
+    all->do_tile(&one, all->interleaved ? tile / all->count : tile % all->tiles, thread);
+}
+
 static void do_words_tile(const void *context, uint64_t tile, int thread) {
     const job *j = context;
     (void)thread;
@@ -189,10 +246,9 @@ static void do_words_tile(const void *context, uint64_t tile, int thread) {
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 
-int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int threads, fi_poll poll, void *context) {
-    fi_tile do_tile;
-    uint64_t tiles;
-    job j = {.isa = isa, .values = values, .plan = plan, .elements = 1, .run_axis = -1};
+/* How the plan is cut, for the values and the memory of one tensor. */
+static job cut(const fi_isa *isa, const fi_values *values, const fi_plan *plan, char *out) {
+    job j = {.isa = isa, .values = values, .plan = plan, .out = out, .elements = 1, .run_axis = -1};
     const int last = plan->naxes - 1;
     int nearest = last; /* the axis with the smallest step of flat index */
     for (int a = 0; a <= last; a++) {
@@ -204,10 +260,22 @@ int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int 
             nearest = a;
     }
     const int across = j.run_axis != last;
+    const size_t size = fi_item_size(values->dtype);
+    const fi_axis *inner = last > 0 ? &plan->axes[last] : 0, *outer = last > 0 ? inner - 1 : 0;
+    const int chunks = last > 0 && !across && inner->count <= CHUNK / 2 && inner->byte_step == (int64_t)size &&
+                       outer->index_step == inner->count && !outer->table;
     const int short_runs = j.run_axis < 0 || (last > 0 && plan->axes[j.run_axis].count < SHORTEST_RUN);
-    if (short_runs || (across && plan->axes[last].table)) {
-        do_tile = do_gather_tile;
-        tiles = ceil_div(j.elements, GATHER_TILE);
+    if (chunks) {
+        j.do_tile = do_chunk_tile;
+        j.tiles = 1;
+        for (int a = 0; a < last; a++) {
+            const uint64_t count = (uint64_t)plan->axes[a].count;
+            j.tiles_along[a] = a == last - 1 ? ceil_div(count, (uint64_t)(RUN_TILE / inner->count)) : count;
+            j.tiles *= j.tiles_along[a];
+        }
+    } else if (short_runs || (across && plan->axes[last].table)) {
+        j.do_tile = do_gather_tile;
+        j.tiles = ceil_div(j.elements, GATHER_TILE);
         for (int a = 0, k = 0; a <= last; a++)
             if (a != nearest)
                 j.order[k++] = a;
@@ -215,20 +283,39 @@ int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int 
             j.order[last] = nearest;
     } else {
         const int64_t length = across ? ACROSS_RUN : RUN_TILE;
-        do_tile = do_run_tile;
+        j.do_tile = do_run_tile;
         j.shift = (int64_t)(plan->first_index % (uint64_t)length);
-        tiles = 1;
+        j.tiles = 1;
         for (int a = 0; a <= last; a++) {
             const uint64_t count = (uint64_t)plan->axes[a].count;
             j.tiles_along[a] = a == j.run_axis ? ceil_div(count + (uint64_t)j.shift, (uint64_t)length)
                                : a == last     ? ceil_div(count, ACROSS_MEMORY)
                                                : count;
-            tiles *= j.tiles_along[a];
+            j.tiles *= j.tiles_along[a];
         }
     }
-    if (last >= 0 && j.run_axis == last && plan->axes[last].byte_step == (int64_t)fi_item_size(values->dtype))
-        j.fresh = fi_is_fresh(plan->out, (size_t)plan->axes[last].count * fi_item_size(values->dtype));
-    return j.elements ? fi_parallel(do_tile, &j, tiles, j.elements, threads, poll, context) : 0;
+    if (last >= 0 && j.run_axis == last && plan->axes[last].byte_step == (int64_t)size)
+        j.fresh = fi_is_fresh(out, (size_t)plan->axes[last].count * size);
+    return j;
+}
+
+int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int threads, fi_poll poll, void *context) {
+    const job j = cut(isa, values, plan, plan->out);
+    return j.elements ? fi_parallel(j.do_tile, &j, j.tiles, j.elements, threads, poll, context) : 0;
+}
+
+int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t count, const fi_plan *plan, int threads, fi_poll poll,
+                void *context) {
+    if (!count)
+        return 0;
+    job j = cut(isa, pieces[0].values, plan, pieces[0].out);
+    j.pieces = pieces;
+    j.count = count;
+    if (count > 1 && plan->naxes) {
+        const int64_t apart = pieces[1].out - pieces[0].out;
+        j.interleaved = llabs(apart) < llabs(plan->axes[0].byte_step);
+    }
+    return j.elements ? fi_parallel(do_piece_tile, &j, count * j.tiles, count * j.elements, threads, poll, context) : 0;
 }
 
 int fi_run_words(const fi_isa *isa, uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high, int threads,

@@ -40,6 +40,10 @@ class Composed(Kind):
         self.made_together = any(other.made_together for other in others)
         self.others = tuple(others)
 
+    def arrangement(self) -> Any:
+        """What, besides its shape and the others, tells it from another of its class."""
+        return None
+
     def shares(self) -> list[int]:
         """How many elements are of each of the others."""
         return [math.prod(other.shape) for other in self.others]
@@ -93,6 +97,9 @@ class Transposed(Composed):
         super().__init__([other.shape[axis] for axis in axes], [other])
         self.axes = axes
 
+    def arrangement(self) -> Any:
+        return self.axes
+
     def described(self) -> dict[str, Any]:
         return {"transpose": self.others[0].described(), "axes": list(self.axes)}
 
@@ -110,6 +117,9 @@ class Cut(Composed):
     def __init__(self, other: Kind, cut: plan.Region) -> None:
         super().__init__(cut.shape, [other])
         self.cut = cut
+
+    def arrangement(self) -> Any:
+        return self.cut
 
     def shares(self) -> list[int]:
         return [math.prod(self.shape)]
@@ -147,6 +157,9 @@ class Pasted(Composed):
         if hole.shape != what.shape:
             raise ValueError(f"a tensor of shape {what.shape} cannot be pasted onto a region of shape {hole.shape}")
         self.hole = hole
+
+    def arrangement(self) -> Any:
+        return self.hole
 
     def shares(self) -> list[int]:
         hole = math.prod(self.hole.shape)

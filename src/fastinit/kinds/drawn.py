@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,12 +65,18 @@ class Drawn(Named):
         advance(array.size)
 
     def fill_walk(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
-        (first,), steps = flattened(walk, self.shape)
-        index_steps = [0 if axis is None else step if table is None else 1 for axis, step, table in steps]
-        tables = [None if table is None else np.ascontiguousarray(table, np.int64) for _, _, table in steps]
-        out, first, axes = plan.flat_axes(first, index_steps, array, tables)
+        out, first, axes = self.plan_of(walk, array)
         _kernels.fill(self.values, out, first, axes, default_for(array.size) if threads is None else threads)
         advance(array.size)
+
+    def plan_of(self, walk: Walk, array: np.ndarray) -> tuple[np.ndarray, int, Sequence[_kernels.Axis]]:
+        """What the kernels need for a walk; see `plan.kernel_axes`."""
+        (start,), steps = flattened(walk, self.shape)
+        index_steps = [0 if axis is None else step if table is None else 1 for axis, step, table in steps]
+        tables = [None if table is None else np.ascontiguousarray(table, np.int64) for _, _, table in steps]
+        out, first, axes = plan.flat_axes(start, index_steps, array, tables)
+        # a start may lie before the tensor, where all of the tables' entries lead back into it
+        return out, first % (1 << 64), axes
 
     def flat(self) -> Drawn:
         """The same values: they depend on flat indices alone, once fans have given their scale."""

@@ -21,7 +21,7 @@ class Joined(Composed):
     Each of the tensors is cut into `groups` equal pieces; a period has one piece of each.
     """
 
-    __slots__ = ("axis", "edges", "groups", "lengths", "period")
+    __slots__ = ("_alike", "axis", "edges", "groups", "lengths", "period")
 
     def __init__(self, shape: Sequence[int], others: Sequence[Kind], axis: int, groups: int, lengths: Sequence[int]):
         super().__init__(shape, others)
@@ -30,6 +30,18 @@ class Joined(Composed):
         self.lengths = lengths  # of each one's pieces
         self.edges = list(itertools.accumulate(lengths, initial=0))  # where they begin and end in a period
         self.period = self.edges[-1]
+        self._alike: tuple[Kind | None] | None = None
+
+    def arrangement(self) -> Any:
+        return self.axis, self.groups, self.lengths
+
+    def alike(self) -> Kind | None:
+        """All of the tensors stacked along a new axis 0, where they are of one structure; None where they are not."""
+        if self._alike is None:
+            from .alike import stacked_alike  # it stacks this kind, too
+
+            self._alike = (stacked_alike(self.others) if len(self.others) > 1 else None,)
+        return self._alike[0]
 
     def fill_walk(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
         least, greatest = walk.reach(self.axis, array.shape)
@@ -79,9 +91,30 @@ class Joined(Composed):
         while low < count:
             number = (start + step * low) % self.period
             other = self._at(number)
+            length = self.lengths[other]
+            if number == self.edges[other] and length % step == 0:
+                pieces = min((count - low) * step // length, len(self.others) - other)
+                if pieces > 1 and self.alike() is not None:
+                    high = low + pieces * (length // step)
+                    part, view = walk.cut(k, array, low, high)
+                    self._fill_pieces(*part.split(k, view, length // step), k, other, threads, advance)
+                    low = high
+                    continue
             high = min(count, low - (number - self.edges[other + 1]) // step)
             self._fill_run(*walk.cut(k, array, low, high), other, threads, advance)
             low = high
+
+    def _fill_pieces(
+        self, walk: Walk, array: np.ndarray, k: int, other: int, threads: int | None, advance: Advance
+    ) -> None:
+        """Fills an array whose axis k has a piece of each of the tensors from `other` on, which are alike."""
+        alike = self.alike()
+        assert alike is not None
+        start = self._position(walk.starts[self.axis], other)
+        walk = walk.moved(self.axis, start, {i: n for i, n in self._within(walk, other).items() if i != k})
+        steps = [Step(None, 1) if axis is None else Step(axis + 1, step, table) for axis, step, table in walk.steps]
+        steps[k] = Step(0, 1)
+        alike.fill_walk(Walk((other, *walk.starts), tuple(steps)), array, threads, advance)
 
     def _fill_run(self, walk: Walk, array: np.ndarray, other: int, threads: int | None, advance: Advance) -> None:
         """Fills an array whose elements are all one tensor's, in one piece of it but for steps of whole periods."""
@@ -186,13 +219,21 @@ class Stacked(Joined):
     def flat(self) -> Concatenated | None:
         return joined_flat(self.others) if math.prod(self.shape[: self.axis]) == 1 else None
 
-    def _fill(self, other: int, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
-        starts = (*walk.starts[: self.axis], *walk.starts[self.axis + 1 :])
-        steps = tuple(
-            Step(None, 1) if axis is None or axis == self.axis else Step(axis - (axis > self.axis), step, table)
+    def fill_walk(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
+        alike = self.alike()
+        if alike is None:
+            super().fill_walk(walk, array, threads, advance)
+            return
+        starts = (walk.starts[self.axis], *walk.starts[: self.axis], *walk.starts[self.axis + 1 :])
+        steps = (
+            Step(None, 1) if axis is None
+            else Step(0 if axis == self.axis else axis + (axis < self.axis), step, table)
             for axis, step, table in walk.steps
-        )
-        self.others[other].fill_walk(Walk(starts, steps), array, threads, advance)
+        )  # fmt: skip
+        alike.fill_walk(Walk(starts, tuple(steps)), array, threads, advance)
+
+    def _fill(self, other: int, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
+        self.others[other].fill_walk(walk.without(self.axis), array, threads, advance)
 
 
 def joined_flat(others: Sequence[Kind]) -> Concatenated | None:

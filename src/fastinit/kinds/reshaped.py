@@ -49,6 +49,7 @@ class Reshaped(Composed):
     def _fill(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
         """Fills an array by a walk through flat indices without steps backwards."""
         while array.size:
+            walk = _from_least(walk)
             found = self._walk_through_other(walk, array.shape)
             if isinstance(found, Walk):
                 self.others[0].fill_walk(found, array, threads, advance)
@@ -162,6 +163,14 @@ def _joined(walk: Walk, array: np.ndarray) -> tuple[Walk, np.ndarray]:
         else:
             k += 1
     return walk, array
+
+
+def _from_least(walk: Walk) -> Walk:
+    """The same with tables whose least element is 0."""
+    for k, (axis, _, table) in enumerate(walk.steps):
+        if table is not None and (least := int(table.min())):
+            walk = walk.with_step(k, Step(axis, 1, table - least)).moved(0, walk.starts[0] + least, {})
+    return walk
 
 
 def _divides(stride: int, step: Step) -> bool:
