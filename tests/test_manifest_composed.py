@@ -131,7 +131,7 @@ def test_the_name_of_a_composed_part_is_for_its_ranges_alone(load):
 
 def test_parts_inherit_seed_dtype_and_axes(load):
     """From the table around them, else from that around it, else from the top; their own stay."""
-    he = dict(init="he_normal")
+    he = {"init": "he_normal"}
     found = load(
         table("a", f"concatenate = [{part('a.0', **he)}, {part('a.1', **he, seed=5, in_axis=0, out_axis=1)}]"),
         table(
@@ -140,7 +140,7 @@ def test_parts_inherit_seed_dtype_and_axes(load):
         table("c", "seed = 9", f"stack = [{{ transpose = {part('c.0', **he)}, out_axis = 1, in_axis = 0 }}]"),
         top="seed = 7\ndtype = 'float16'\nin_axis = 1\nout_axis = 0",
     )
-    top, other = dict(in_axis=1, out_axis=0, dtype="float16"), dict(in_axis=0, out_axis=1)
+    top, other = {"in_axis": 1, "out_axis": 0, "dtype": "float16"}, {"in_axis": 0, "out_axis": 1}
     a = [made("a.0", **he, seed=7, **top), made("a.1", **he, seed=5, **(top | other))]
     assert found["a"] == fi.concatenate(a)
     assert found["b"] == fi.concatenate([made("b.0", **he, seed=8, **other, dtype="float64")])

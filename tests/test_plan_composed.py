@@ -37,7 +37,7 @@ he = {"init": "he_normal", "in_axis": 1, "out_axis": 0}
         (tensor(shape=(2, 3, 4)).transpose(1, 2, 0), "transpose, axes=(1, 2, 0): normal(std=0.5)"),
         (a.reshape(6, 8), "reshape: normal(std=0.5)"),
         (
-            fi.paste(a, np.s_[0], z[0:1].ravel() if False else tensor("row", (6,), "zeros")),
+            fi.paste(a, np.s_[0], tensor("row", (6,), "zeros")),
             "paste: zeros onto normal(std=0.5)",
         ),
         (fi.concatenate([a, b.part(np.s_[2:4])]), "concatenate of 2: normal(std=0.5), part: normal(std=0.5)"),

@@ -62,7 +62,11 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
     ``[[tensors]]``
         `name`, `shape`, `init`, the initializer's own parameters, and `seed` and `dtype` where they differ. In a name
         ``{0..21}`` stands for each integer, ends included, ``{00..21}`` for each with two digits, and ``{q,k,v}`` for
-        each word. A range may have a name, ``{layer:0..21}``.
+        each word. A range may have a name, ``{layer:0..21}``. Instead of `shape` and `init` there may be
+        ``concatenate = [...]`` with `axis` and `groups`, ``stack = [...]`` with `axis`, ``transpose = {...}`` with
+        `axes`, or ``paste = {...}`` with ``onto = {...}`` and `at`: tables of the same keys, each a part that keeps its
+        own name, seed and fan. ``{layer}`` in a part's name inserts the number of a range around it, and a part's own
+        braces expand in place.
     ``shapes_from = "model.safetensors"`` and ``[[rules]]``
         Names, shapes and dtypes come from the header of that file, or of a folder or index in Hugging Face's layout;
         a path is relative to the manifest. Each tensor follows the first rule whose glob `match` fits its name:
