@@ -265,6 +265,11 @@ def test_all_mistakes_at_once(mistakes):
         ("h.{0..1}", [part("q")], "call the range {layer:0..21}, say"),
         ("{q,k}", [part("q")], "braces without a name"),
         ("w", [f"{{ name = '{{expert:0..1}}', transpose = {part('q')} }}"], "{expert} is missing in the name"),
+        (
+            "h.{layer:0..1}",
+            [f"{{ name = '{{expert:0..1}}', stack = [{part('{expert}')}] }}"],
+            "{layer} is missing in the name",
+        ),
     ],
 )
 def test_tensors_that_would_share_a_drawn_part_are_refused(mistakes, name, parts, missing):
@@ -358,6 +363,10 @@ def test_names_count_what_is_made_again():
     with pytest.raises(ValueError, match="more than 1000000 tensors"):
         names.family("a")
     assert names.too_many
+    names = Names()
+    names.family("a" * 1000, times=99_999)
+    with pytest.raises(ValueError, match="letters"):
+        names.family("a" * 1001)
 
 
 # ---- examples ------------------------------------------------------------------------------------------------------

@@ -105,6 +105,15 @@ def test_tensors_that_differ_stay_apart(other):
     assert outline(fused.to_dict()) == outline(fi.concatenate([b, a]).to_dict())
 
 
+def test_how_often_a_part_is_there_counts():
+    short, long = tensor("a", (2, 6)), tensor("b", (4, 6))
+    made = {
+        "h.0": fi.concatenate([short, short, long, long]),
+        "h.1": fi.concatenate([short, short, short, short, long]),
+    }
+    assert [row[2] for row in rows(made)] == ["concatenate of 4: normal(std=0.5)", "concatenate of 5: normal(std=0.5)"]
+
+
 def test_literals_of_other_values_stay_apart():
     found = rows({f"h.{n}": fi.literal(np.full(4, n // 2, np.float32)) for n in range(4)})
     assert [name for name, *_ in found] == ["h.{0..1}", "h.{2..3}"]

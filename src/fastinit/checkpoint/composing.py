@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from ..arrays import check_shape
 from ..functions import concatenate, paste, stack
-from ..kinds.composed import DEEPEST
 from ..recipe import Recipe, dtype_of
 from .keys import Defaults, Keys
 from .names import Family, Names, inserted, numbers_of
@@ -80,7 +79,7 @@ class Composer:
     # ---- reading -------------------------------------------------------------------------------------------------
 
     def read(
-        self, where: str, table: Mapping[str, Any], scope: Scope, outer: Defaults, name: str = "", depth: int = 1
+        self, where: str, table: Mapping[str, Any], scope: Scope, outer: Defaults, name: str = ""
     ) -> Composed | None:
         """A table with one of the keys of `FORMS`; the scope is that of its parts."""
         before = len(self._keys.mistakes)
@@ -94,7 +93,7 @@ class Composer:
         shape = self._shape(where, table)
         defaults = self._keys.defaults(where, table, outer)
         parts = [
-            self._part(inner, part, scope, defaults, form in ("concatenate", "stack"), depth + 1)
+            self._part(inner, part, scope, defaults, form in ("concatenate", "stack"))
             for inner, part in self._tables(where, form, table)
         ]
         compose = self._compose(where, form, table)
@@ -117,18 +116,11 @@ class Composer:
             self._keys.note(where, f"{form} must be a list of tables")
         else:
             for number, part in enumerate(table[form], start=1):
-                if self._names.too_many:
-                    break
                 yield _inner(where, f"{form} {number}", part), part
 
-    def _part(
-        self, where: str, table: Any, scope: Scope, outer: Defaults, several: bool, depth: int
-    ) -> _Single | Composed | None:
+    def _part(self, where: str, table: Any, scope: Scope, outer: Defaults, several: bool) -> _Single | Composed | None:
         if not isinstance(table, dict):
             self._keys.note(where, "a part is a table, as in { name = 'q.weight', shape = [8, 8], init = 'normal' }")
-            return None
-        if depth > DEEPEST:
-            self._keys.note(where, f"tables are nested at most {DEEPEST} deep")
             return None
         composed = is_composed(table)
         name = table.get("name", "" if composed else None)
@@ -141,7 +133,7 @@ class Composer:
             self._keys.note(where, f"this is one tensor, and the name {name!r} stands for {family.count}")
         if composed:
             within = scope if family is None else scope.within(family)
-            made = self.read(where, table, within, outer, name if isinstance(name, str) else "", depth)
+            made = self.read(where, table, within, outer, name if isinstance(name, str) else "")
             return None if family is None else made
         return self._single(where, table, scope, outer, name if family else None, family)
 

@@ -55,8 +55,6 @@ class Keys:
         """What the function returns; its error is noted."""
         try:
             return function()
-        except ManifestError:
-            raise
         except (TypeError, ValueError, IndexError, ArithmeticError) as error:
             self.note(where, str(error))
             return None
