@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -478,7 +478,7 @@ def kind_of_part(part: Part) -> Kind:
 
 def _integers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
     """Integers given one by one or as one sequence."""
-    listed = given[0] if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
+    listed = given[0] if len(given) == 1 and isinstance(given[0], Sequence) else given
     try:
         if any(isinstance(n, (bool, np.bool_)) for n in listed):
             raise TypeError

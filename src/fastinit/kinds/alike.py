@@ -49,6 +49,10 @@ def stacked_alike(kinds: Sequence[Kind]) -> Kind | None:
         return None
     if isinstance(first, Drawn):
         return DrawnStack(kinds, 0)
+    if isinstance(first, DrawnStack):  # there is nothing more to gain
+        return None
+    if isinstance(first, Joined) and len(first.others) > len(kinds):  # more is alike within each of them
+        return None
     if not isinstance(first, Composed) or any(
         len(kind.others) != len(first.others) or kind.arrangement() != first.arrangement()  # type: ignore[attr-defined]
         for kind in kinds

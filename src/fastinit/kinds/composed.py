@@ -242,7 +242,7 @@ class Pasted(Composed):
                 continue
             by = self.hole.ranges[axis].step
             if table is None:
-                steps.append(Step(new[axis], step // by, None))
+                steps.append(Step(new[axis], step // by or 1))  # 0 only where there is one element
             else:
                 start = walk.starts[axis] - self.hole.ranges[axis].start
                 positions = (start + table) // by - start // by  # neither need be a multiple by itself

@@ -49,7 +49,7 @@ class Joined(Composed):
             other = self._at(least % self.period)
             offset = (least // self.period) * self.period + self.edges[other]
             if greatest - offset < self.lengths[other]:
-                start = self._position(walk.starts[self.axis], other)
+                start = walk.starts[self.axis] + self._position(least, other) - least
                 self._fill(other, walk.moved(self.axis, start, {}), array, threads, advance)
                 return
         regular = self._periodic(walk)
@@ -148,7 +148,7 @@ class Joined(Composed):
         return bisect.bisect_right(self.edges, number) - 1
 
     def _position(self, position: int, other: int) -> int:
-        """The position within one of the tensors, of one that may lie before the piece as the start of a walk does."""
+        """The position within one of the tensors."""
         period, number = divmod(position, self.period)
         return period * self.lengths[other] + number - self.edges[other]
 

@@ -113,11 +113,23 @@ def _named(rest: dict[str, Any]) -> Kind:
         raise ValueError(f"a recipe's dict needs {error.args[0]!r}{hint}") from None
     if not isinstance(shape, (list, tuple)):
         raise ValueError(f"shape must be a list, got {short(shape)}")
+    for key, value in {"dtype": dtype, "init": initializer, "seed": seed, "shape": shape, **rest}.items():
+        _check_plain(key, value)
     try:
         given = init(initializer, **rest)
         return KINDS[given.name](given, check_shape(shape), dtype_name(dtype), seed_from_text(seed), check_name(name))
     except TypeError as error:
         raise ValueError(str(error)) from None
+
+
+def _check_plain(key: Any, value: Any) -> None:
+    """ValueError for what is too long or too deep for a parameter, and so for the message that would show it."""
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    if len(listed) > 64 or any(
+        isinstance(item, (Mapping, list, tuple, set)) or (isinstance(item, (str, bytes)) and len(item) > 200)
+        for item in listed
+    ):
+        raise ValueError(f"{short(key)} cannot be {short(value)}")
 
 
 def _dtype(dtype: Any) -> str:
