@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 import fastinit as fi
 from fastinit.checkpoint import ManifestError, load_manifest
-from fastinit.checkpoint.names import Family, expand
+from fastinit.checkpoint.names import Family, expand, numbers_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -293,7 +293,7 @@ def test_what_a_dtype_cannot_hold_is_said_of_the_computed_value(load):
 def test_numbers_of_named_ranges(name, ranges, numbers):
     family = Family(name)
     assert (family.ranges, family.count) == (ranges, len(numbers))
-    assert list(family.numbers()) == numbers
+    assert list(map(numbers_of, family.words())) == numbers
     assert len(family.names()) == len(numbers)
     assert family.letters == sum(map(len, family.names()))
 

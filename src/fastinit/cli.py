@@ -24,10 +24,10 @@ from .checkpoint.comparing import as_float64
 from .checkpoint.opening import InTheWay, LeftOver, NotOurs
 from .checkpoint.reading import open_checkpoint
 from .cli_propagation import propagate_command, symmetry_command
+from .cli_tables import PLAN_HEAD, PLAN_RIGHT, bounds_text, plan_json, plan_rows, shape_text, statistics_of
 from .config import config
-from .families import fold
-from .initializers import fans, known_parameters
-from .recipe import Recipe, dtype_of, form
+from .outline import described
+from .recipe import Recipe, dtype_of
 from .tables import jsonable
 from .terminal import complain, cut_short, print_histogram, print_json, print_table, progress_of, streams
 from .version import __version__
@@ -40,8 +40,6 @@ DONE, MISMATCH, BAD_INPUT, DISK, FAULT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 LARGEST_SLICE, LONGEST_LIST = 1 << 30, 100_000
 #: Chunks of a zarr array that it reads at once: each costs some KiB, whatever is in it.
 MOST_CHUNKS = 100_000
-#: Bins of its histogram.
-BINS = 20
 
 _existing = click.Path(exists=True, path_type=Path)
 _quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -124,25 +122,10 @@ def plan(manifest: Path, seed: int | None, dtype: str | None, every: bool, quiet
     parameters = sum(recipe.size for recipe in recipes.values())
     with cut_short():
         if as_json:
-            tensors = [
-                {
-                    "name": name,
-                    "shape": r.shape,
-                    "dtype": dtype_of(r),
-                    "initializer": form(r),
-                    "fan_in": _fans(r)[0],
-                    "fan_out": _fans(r)[1],
-                    "std": r.std,
-                    "bounds": r.bounds,
-                    "bytes": r.nbytes,
-                    "recipe": r.to_dict(),
-                }
-                for name, r in recipes.items()
-            ]
+            tensors = [plan_json(name, recipe) for name, recipe in recipes.items()]
             print_json({"tensors": tensors, "parameters": parameters, "bytes": total})
         elif not quiet:
-            head = ("name", "count", "shape", "dtype", "initializer", "fan_in", "fan_out", "std", "bounds", "bytes")
-            print_table(head, _rows(recipes, every), right=(1, 5, 6, 7, 9))
+            print_table(PLAN_HEAD, plan_rows(recipes, every), right=PLAN_RIGHT)
             click.echo(f"{len(recipes)} tensors, {parameters:,} parameters, {decimal(total)} ({total:,} bytes)")
 
 
@@ -295,7 +278,7 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
         raise ValueError("complex numbers cannot be shown")
     with np.errstate(invalid="ignore"):  # signalling NaNs
         values = as_float64(array, dtype)
-    statistics, counts, edges = _statistics(values)
+    statistics, counts, edges = statistics_of(values)
     with cut_short():
         if as_json:
             listed = {"values": jsonable(values.tolist())} if values.size <= LONGEST_LIST else {}
@@ -311,12 +294,14 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
                 }
             )
         elif not quiet:
-            click.echo(f"{name}: shape {_shape(shape) or '()'} of {_shape(tensor.shape) or '()'}, {dtype}")
+            click.echo(f"{name}: shape {shape_text(shape) or '()'} of {shape_text(tensor.shape) or '()'}, {dtype}")
             with np.printoptions(threshold=64, edgeitems=4, linewidth=100, precision=6):
                 click.echo(str(values))
             click.echo("  ".join(f"{key} {value:.6g}" for key, value in statistics.items()))
             if isinstance(tensor, Recipe):
-                click.echo(f"by its recipe: std {tensor.std:.6g}, within {_bounds(tensor)}")
+                if tensor.initializer is None:
+                    click.echo(f"made of others: {described(tensor.to_dict(), tensor.to_dict())}")
+                click.echo(f"by its recipe: std {tensor.std:.6g}, within {bounds_text(tensor)}")
             print_histogram(counts, edges)
 
 
@@ -373,104 +358,6 @@ def _item(text: str) -> Any:
     except ValueError:
         pass
     raise ValueError(f"{text!r} is no index: integers, slices like 2:8 or ::2, and ...")
-
-
-# ---- what is shown -------------------------------------------------------------------------------------------
-
-
-def _statistics(values: np.ndarray) -> tuple[dict[str, float], list[int], list[float]]:
-    """Statistics, and the histogram's counts and edges, of the finite values."""
-    finite = values[np.isfinite(values)]
-    statistics: dict[str, float] = {"elements": values.size}
-    if finite.size < values.size:
-        statistics["not finite"] = values.size - finite.size
-    if not finite.size:
-        return statistics, [], []
-    with np.errstate(over="ignore"):
-        mean, std = float(finite.mean()), float(finite.std())
-    statistics |= {"mean": mean, "std": std, "min": float(finite.min()), "max": float(finite.max())}
-    low, high = finite.min(), finite.max()
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            counts, edges = np.histogram(finite, bins=BINS if low < high else 1, range=(low, high))
-    except ValueError:  # too narrow, or too wide, for so many bins
-        counts, edges = np.array([finite.size]), np.array([low, high])
-    return statistics, counts.tolist(), edges.tolist()
-
-
-def _rows(recipes: dict[str, Recipe], every: bool) -> list[tuple[str, ...]]:
-    """The cells of `plan`: a row for each family of tensors, or for every tensor."""
-    names, made = list(recipes), list(recipes.values())
-    if every:
-        families = [(name, [i]) for i, name in enumerate(names)]
-    else:
-        split = [_split(r) for r in made]
-        families = fold([(name, alike) for name, (alike, _) in zip(names, split)], [numbers for _, numbers in split])
-    return [
-        (
-            family,
-            f"x{len(members)}" if len(members) > 1 else "",
-            _shape(first.shape),
-            dtype_of(first),
-            _describe(first, last),
-            *("" if fan is None else str(fan) for fan in _fans(first)),
-            _from_to(first.std, last.std, "{:.6g}"),
-            _bounds(*(made[i] for i in members)),
-            decimal(sum(made[i].nbytes for i in members)),
-        )
-        for family, members in families
-        for first, last in [(made[members[0]], made[members[-1]])]
-    ]
-
-
-def _split(recipe: Recipe) -> tuple[tuple[Any, ...], tuple[float, ...]]:
-    """What all tensors of a row have in common, and what may rise or fall from its first tensor to its last."""
-    parameters = () if recipe.initializer is None else recipe.initializer.parameters.values()
-    numbers = [value for value in parameters if isinstance(value, float)]
-    others = [value for value in parameters if not isinstance(value, float)]
-    return (recipe.shape, dtype_of(recipe), form(recipe), *others), (*numbers, recipe.std)
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
-
-
-def _from_to(first: float, last: float, how: str) -> str:
-    """`0.02`, or `0.02 to 0.0025` for the first tensor of a row and the last."""
-    shown = how.format(first), how.format(last)
-    return shown[0] if shown[0] == shown[1] else " to ".join(shown)
-
-
-def _describe(first: Recipe, last: Recipe) -> str:
-    """`he_normal(in_axis=(1,), out_axis=(0,))`: what differs from the defaults, in the first tensor or the last."""
-    if first.initializer is None or last.initializer is None:
-        return form(first)
-    name, defaults = known_parameters(first.initializer.name)
-    ends = last.initializer.parameters
-    shown = [
-        f"{key}={value!r}" if value == ends[key] or value != value else f"{key}={_from_to(value, ends[key], '{:.6g}')}"
-        for key, value in first.initializer.parameters.items()
-        if value != defaults[key] or ends[key] != defaults[key]
-    ]
-    return name + (f"({', '.join(shown)})" if shown else "")
-
-
-def _fans(recipe: Recipe) -> tuple[int | None, int | None]:
-    """fan_in and fan_out where the initializer scales by them; None where it does not."""
-    given = recipe.initializer.parameters if recipe.initializer is not None else {}
-    if "fan_in" not in given:
-        return None, None
-    try:
-        fan_in, fan_out = fans(recipe.shape, given["in_axis"], given["out_axis"], given["batch_axis"])
-    except ValueError:  # both are given, and the axes do not matter
-        return given["fan_in"], given["fan_out"]
-    return given["fan_in"] or fan_in, given["fan_out"] or fan_out
-
-
-def _bounds(*recipes: Recipe) -> str:
-    """What no value of any of them leaves."""
-    lows, highs = zip(*(recipe.bounds for recipe in recipes))
-    return f"[{min(lows):.4g}, {max(highs):.4g}]"
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from .comparing import Comparison, Verification, verify
 from .header import HeaderError
-from .manifest import ManifestError, load_manifest
+from .keys import ManifestError
+from .manifest import load_manifest
 from .saving import save
 
 __all__ = ["Comparison", "HeaderError", "ManifestError", "Verification", "load_manifest", "save", "verify"]

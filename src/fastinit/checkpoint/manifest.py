@@ -7,22 +7,18 @@ import fnmatch
 import os
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..arrays import DTYPES, check_shape, dtype_name
-from ..initializers import Initializer, check_parameter, every_parameter, known_parameters
 from ..recipe import Recipe
-from ..stream import seed_from_text
-from ..wording import near_match
-from .formula import FANS, Formula, Tensor
+from .composing import NOWHERE, Composer, alike, is_composed, unlike
 from .header import check_tensor_name
-from .names import Family, Names
+from .keys import Defaults, Keys, ManifestError
+from .names import Family, Names, numbers_of
 from .opening import read_file_or_pipe
 from .reading import open_checkpoint
-from .template import FAN_KEYS, Template, is_formula
+from .template import Template
 
 _TOP = ("seed", "dtype", "in_axis", "out_axis", "tensors", "shapes_from", "rules")
 _TENSOR = ("name", "shape", "init", "seed", "dtype")
@@ -34,16 +30,6 @@ LONGEST = 100_000_000
 _DEEP_KEY = re.compile(r"""(?<![\w.-])(?>(?>[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""", re.ASCII)
 #: Dtypes of tensors whose values may become any of ours; all others hold integers, or what is no number.
 _FLOATS = re.compile(r"F\d.*|BF16|[<>]f\d+")
-
-T = TypeVar("T")
-
-
-class ManifestError(ValueError):
-    """All mistakes of a manifest, a line each; `mistakes` has them as a list."""
-
-    def __init__(self, mistakes: list[str]) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
 
 
 def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtype: Any = None) -> dict[str, Recipe]:
@@ -76,7 +62,11 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
     ``[[tensors]]``
         `name`, `shape`, `init`, the initializer's own parameters, and `seed` and `dtype` where they differ. In a name
         ``{0..21}`` stands for each integer, ends included, ``{00..21}`` for each with two digits, and ``{q,k,v}`` for
-        each word. A range may have a name, ``{layer:0..21}``.
+        each word. A range may have a name, ``{layer:0..21}``. Instead of `shape` and `init` there may be
+        ``concatenate = [...]`` with `axis` and `groups`, ``stack = [...]`` with `axis`, ``transpose = {...}`` with
+        `axes`, or ``paste = {...}`` with ``onto = {...}`` and `at`: tables of the same keys, each a part that keeps its
+        own name, seed and fan. ``{layer}`` in a part's name inserts the number of a range around it, and a part's own
+        braces expand in place.
     ``shapes_from = "model.safetensors"`` and ``[[rules]]``
         Names, shapes and dtypes come from the header of that file, or of a folder or index in Hugging Face's layout;
         a path is relative to the manifest. Each tensor follows the first rule whose glob `match` fits its name:
@@ -126,32 +116,31 @@ class _Manifest:
     def __init__(self, path: Path, top: dict[str, Any], seed: int | None, dtype: str | None) -> None:
         self._path = path
         self._top = top | ({} if seed is None else {"seed": seed}) | ({} if dtype is None else {"dtype": dtype})
-        self._mistakes: list[str] = []
+        self._keys = Keys(path)
         self._recipes: dict[str, Recipe] = {}
         self._names = Names()
+        self._composer = Composer(self._keys, self._names)
         self._table_of: dict[str, str] = {}
 
     def recipes(self) -> dict[str, Recipe]:
         top = self._top
-        self._check_keys("at the top", top, _TOP)
+        self._keys.check("at the top", top, _TOP)
         if "seed" not in top:
-            self._note("at the top", "seed is missing: without it nobody could make the same weights again")
-        self._seed = self._seed_of("at the top", top, 0)
-        self._dtype = self._dtype_of("at the top", top, None)
-        axes = [key for key in ("in_axis", "out_axis") if key in top]
-        self._axes = {key: top[key] for key in axes if self._parameter("at the top", key, top[key])}
+            self._keys.note("at the top", "seed is missing: without it nobody could make the same weights again")
+        self._defaults = self._keys.defaults("at the top", top, Defaults(0, None, {}))
         for number, table in enumerate(self._tables("tensors"), start=1):
             self._add_tensor(number, table)
         if "shapes_from" in top:
             self._add_from_file(top["shapes_from"])
         elif "rules" in top:
-            self._note("at the top", "rules need shapes_from, the file whose tensors they are for")
+            self._keys.note("at the top", "rules need shapes_from, the file whose tensors they are for")
         elif "tensors" not in top:
-            self._note("at the top", "there are no tensors: neither [[tensors]] nor shapes_from")
-        if not self._recipes and not self._mistakes:
-            self._note("at the top", "there are no tensors")
-        if self._mistakes:
-            raise ManifestError(self._mistakes)
+            self._keys.note("at the top", "there are no tensors: neither [[tensors]] nor shapes_from")
+        self._check_parts()
+        if not self._recipes and not self._keys.mistakes:
+            self._keys.note("at the top", "there are no tensors")
+        if self._keys.mistakes:
+            raise ManifestError(self._keys.mistakes)
         return self._recipes
 
     # ---- tables ----------------------------------------------------------------------------------------------
@@ -159,194 +148,116 @@ class _Manifest:
     def _add_tensor(self, number: int, table: dict[str, Any]) -> None:
         where = f"[[tensors]] {number}" + (f" ({table['name']!r})" if isinstance(table.get("name"), str) else "")
         family = self._family(where, table)
-        names = self._try(where, lambda: [check_tensor_name(name) for name in family.names()]) if family else None
-        shape = self._try(where, lambda: check_shape(table["shape"])) if "shape" in table else None
+        names = self._keys.attempt(where, lambda: [check_tensor_name(n) for n in family.names()]) if family else None
+        if is_composed(table):
+            composed = self._composer.read(where, table, NOWHERE.within(family) if family else NOWHERE, self._defaults)
+            if family is None or names is None or composed is None:
+                return
+            for name, words in zip(names, family.words()):
+                if not self._add(where, name, self._composer.make(composed, words)):
+                    break  # the others have the same mistake
+            return
+        shape = self._keys.attempt(where, lambda: check_shape(table["shape"])) if "shape" in table else None
         if "shape" not in table:
-            self._note(where, "shape is missing")
-        seed = self._seed_of(where, table, self._seed)
-        dtype = self._dtype_of(where, table, self._dtype or "float32")
-        template = self._template(where, table, _TENSOR, family.ranges if family else None)
+            self._keys.note(where, "shape is missing")
+        defaults = self._defaults
+        seed = self._keys.seed(where, table, defaults.seed)
+        dtype = self._keys.dtype(where, table, defaults.dtype or "float32")
+        template = self._keys.template(where, table, _TENSOR, defaults.axes, family.ranges if family else None)
         if family is None or names is None or shape is None or template is None or None in (seed, dtype):
             return
-        for name, numbers in zip(names, family.numbers()):
+        for name, words in zip(names, family.words()):
             which = f"{where}: {name}" if template.asks and len(names) > 1 else where
-            initializer = self._fill(which, template, shape, numbers)
-            if initializer is None or not self._add(where, name, initializer, shape, dtype, seed):
-                break  # the others have the same mistake
+            recipe = self._keys.recipe(which, name, template, shape, numbers_of(words), seed, dtype)
+            if not self._add(where, name, recipe):
+                break
 
     def _add_from_file(self, source: Any) -> None:
         rules = [self._rule(number, table) for number, table in enumerate(self._tables("rules"), start=1)]
         if not isinstance(source, str):
-            self._note("at the top", f"shapes_from must be the path of a file, not {source!r}")
+            self._keys.note("at the top", f"shapes_from must be the path of a file, not {source!r}")
             return
         try:
             tensors = open_checkpoint(self._path.parent / os.path.expanduser(source)).tensors
         except (OSError, ValueError, ImportError) as error:
-            self._note("at the top", f"shapes_from: {error}")
+            self._keys.note("at the top", f"shapes_from: {error}")
             return
         for name, stored in tensors.items():
             rule = next((rule for rule in rules if rule.matches(name)), None)
             if rule is None:
-                self._note("[[rules]]", f"no rule matches tensor {name!r} of shape {list(stored.shape)}")
+                self._keys.note("[[rules]]", f"no rule matches tensor {name!r} of shape {list(stored.shape)}")
             elif not rule.skip and rule.template is not None:
-                dtype = rule.dtype or self._dtype or stored.dtype
+                dtype = rule.dtype or self._defaults.dtype or stored.dtype
                 where = f"{rule.where}: {name}"
                 floats = stored.dtype in DTYPES or _FLOATS.fullmatch(stored.dtype) is not None
                 if rule.dtype is None and not floats:  # a buffer of integers, say
-                    self._note(where, f"it has dtype {stored.dtype}: give the rule a dtype, or skip = true")
+                    self._keys.note(where, f"it has dtype {stored.dtype}: give the rule a dtype, or skip = true")
                 elif dtype not in DTYPES:  # 8 bits, say
-                    self._note(where, f"it has dtype {dtype}: give a dtype here or at the top, or skip = true")
+                    self._keys.note(where, f"it has dtype {dtype}: give a dtype here or at the top, or skip = true")
                 else:
-                    initializer = self._fill(where, rule.template, stored.shape, {})
-                    if initializer is not None:
-                        self._add(where, name, initializer, stored.shape, dtype, rule.seed)
+                    recipe = self._keys.recipe(where, name, rule.template, stored.shape, {}, rule.seed, dtype)
+                    self._add(where, name, recipe)
 
     def _rule(self, number: int, table: dict[str, Any]) -> _Rule:
         match = table.get("match")
         where = f"[[rules]] {number}" + (f" ({match!r})" if isinstance(match, str) else "")
         if not isinstance(match, str):
-            self._note(where, "match is missing" if match is None else f"match must be a glob, not {match!r}")
+            self._keys.note(where, "match is missing" if match is None else f"match must be a glob, not {match!r}")
             match = ""
         skip = table.get("skip", False)
         if not isinstance(skip, bool):
-            self._note(where, f"skip must be true or false, not {skip!r}")
+            self._keys.note(where, f"skip must be true or false, not {skip!r}")
         if skip:
-            self._check_keys(where, table, ("match", "skip"))
+            self._keys.check(where, table, ("match", "skip"))
             return _Rule(where, match, None, None, None, True)
-        template = self._template(where, table, _RULE, (), "; a rule has no ranges: its names come from a file")
+        template = self._keys.template(
+            where, table, _RULE, self._defaults.axes, (), "; a rule has no ranges: its names come from a file"
+        )
         if template is not None:
-            stated = {*self._axes, *table}
+            stated = {*self._defaults.axes, *table}
             unstated = [f"{key}=" for key in template.axes_that_matter() if key not in stated]
             if unstated:
-                self._note(
+                self._keys.note(
                     where,
                     f"{template.name} depends on the axes: say {' and '.join(unstated)} here "
                     "or at the top (a torch weight: in_axis = 1, out_axis = 0)",
                 )
                 template = None
-        seed, dtype = self._seed_of(where, table, self._seed), self._dtype_of(where, table, None)
+        seed, dtype = self._keys.seed(where, table, self._defaults.seed), self._keys.dtype(where, table, None)
         return _Rule(where, match, template, seed, dtype, False)
 
-    def _fill(
-        self, where: str, template: Template, shape: tuple[int, ...], ranges: Mapping[str, int]
-    ) -> Initializer | None:
-        """What fills a tensor of that shape; every formula that has no value for it is noted."""
-        tensor = self._try(where, lambda: template.tensor(shape, ranges))
-        if tensor is None:
-            return None
-        numbers = {key: self._try(where, partial(formula.value, tensor)) for key, formula in template.formulas.items()}
-        computed = {key: number for key, number in numbers.items() if number is not None}
-        return self._try(where, lambda: template.initializer(computed)) if len(computed) == len(numbers) else None
-
-    def _add(self, where: str, name: str, initializer: Any, shape: Any, dtype: Any, seed: Any) -> bool:
-        if name in self._table_of:
-            self._note(where, f"tensor {name!r} is there already, by {self._table_of[name]}")
-            return False
-        recipe = self._try(
-            where,
-            lambda: Recipe(initializer, shape, dtype=dtype, seed=0 if seed is None else seed, name=name),
-        )
+    def _add(self, where: str, name: str, recipe: Recipe | None) -> bool:
         if recipe is None:
+            return False
+        if name in self._table_of:
+            self._keys.note(where, f"tensor {name!r} is there already, by {self._table_of[name]}")
             return False
         self._recipes[name], self._table_of[name] = recipe, where
         return True
+
+    def _check_parts(self) -> None:
+        """Notes parts that have seed and name of a tensor that is not the same."""
+        for (seed, name), (part, where) in self._composer.drawn.items():
+            tensor = self._recipes.get(name)
+            if tensor is not None and tensor.seed == seed and not alike(tensor, part):
+                self._keys.note(where, unlike(name, self._table_of[name]))
 
     # ---- keys ------------------------------------------------------------------------------------------------
 
     def _family(self, where: str, table: dict[str, Any]) -> Family | None:
         if not isinstance(table.get("name"), str):
-            self._note(where, "name is missing" if "name" not in table else f"name must be text, not {table['name']!r}")
+            self._keys.note(
+                where, "name is missing" if "name" not in table else f"name must be text, not {table['name']!r}"
+            )
             return None
-        return None if self._names.too_many else self._try(where, lambda: self._names.family(table["name"]))
-
-    def _template(
-        self, where: str, table: dict[str, Any], own: tuple[str, ...], ranges: Collection[str] | None, hint: str = ""
-    ) -> Template | None:
-        """What fills the tensors of a table; see `Formula` for ranges and hint."""
-        if "init" not in table:
-            self._note(where, "init is missing")
-        known = self._try(where, lambda: known_parameters(table["init"])) if "init" in table else None
-        if known is None:
-            self._check_keys(where, table, (*own, *every_parameter()))
-            return None
-        name, defaults = known
-        before = len(self._mistakes)
-        given = {key: value for key, value in table.items() if key not in own}
-        formulas: dict[str, Formula] = {}
-        of_fans = False
-        for key, value in list(given.items()):
-            if key not in defaults:
-                continue
-            if not is_formula(key, value):
-                self._parameter(where, key, value)
-                continue
-            formula = self._try(where, partial(Formula, key, value, ranges, hint))
-            of_fans |= formula is None or bool(formula.asks & FANS)
-            if formula is not None and formula.asks:
-                formulas[key] = formula
-                del given[key]
-            elif formula is not None:
-                given[key] = self._try(where, partial(formula.value, Tensor((), {})))
-        of_axes = [key for key in FAN_KEYS if of_fans and key not in defaults]
-        self._check_keys(where, table, (*own, *defaults, *of_axes))
-        for key in of_axes:
-            if key in given:
-                self._parameter(where, key, given[key])
-        if len(self._mistakes) > before:
-            return None
-        given = self._axes | given
-        template = Template(
-            name,
-            {key: value for key, value in given.items() if key in defaults},
-            formulas,
-            {key: value for key, value in given.items() if key in FAN_KEYS},
-        )
-        if not formulas and self._try(where, lambda: template.initializer({})) is None:
-            return None
-        return template
-
-    def _parameter(self, where: str, key: str, value: Any) -> bool:
-        """Whether a parameter can have that value."""
-        before = len(self._mistakes)
-        self._try(where, lambda: check_parameter(key, value))
-        return len(self._mistakes) == before
-
-    def _seed_of(self, where: str, table: Mapping[str, Any], default: int | None) -> int | None:
-        return self._try(where, lambda: seed_from_text(table["seed"])) if "seed" in table else default
-
-    def _dtype_of(self, where: str, table: Mapping[str, Any], default: str | None) -> str | None:
-        if "dtype" not in table:
-            return default
-        dtype = table["dtype"]
-        if dtype not in DTYPES:  # by name only: NumPy would read all sorts of text
-            self._note(where, f"unknown dtype {dtype!r}; {near_match(dtype, DTYPES)}"[:200])
-            return None
-        return str(dtype)
+        return None if self._names.too_many else self._keys.attempt(where, lambda: self._names.family(table["name"]))
 
     def _tables(self, key: str) -> list[dict[str, Any]]:
         tables = self._top.get(key, [])
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            self._note("at the top", f"{key} must be tables, each under [[{key}]]")
+            self._keys.note("at the top", f"{key} must be tables, each under [[{key}]]")
             return []
         return tables
-
-    def _check_keys(self, where: str, table: Iterable[str], known: Iterable[str]) -> None:
-        known = list(known)
-        for key in table:
-            if key not in known:
-                self._note(where, f"unknown key {key!r}; {near_match(key, known)}")
-
-    def _try(self, where: str, function: Callable[[], T]) -> T | None:
-        """What the function returns; its error is noted."""
-        try:
-            return function()
-        except (TypeError, ValueError, ArithmeticError) as error:
-            self._note(where, str(error))
-            return None
-
-    def _note(self, where: str, mistake: str) -> None:
-        shown = where if len(where) <= 200 else where[:200] + "..."
-        self._mistakes.append(f"{self._path}: {shown}: {mistake if len(mistake) <= 1000 else mistake[:1000] + '...'}")
 
 
 class _Rule:

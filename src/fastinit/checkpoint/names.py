@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from ..wording import near_match
 from .formula import RESERVED
 
 #: More tensors than this, or more bytes of their names, are a mistake in a brace.
@@ -15,6 +16,7 @@ LONGEST_NAMES = 100_000_000
 
 _BRACE = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(?:([A-Za-z_][A-Za-z0-9_]*):)?([0-9]{1,9})\.\.([0-9]{1,9})")
+_INSERTED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NAMED_WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:[^:]*")
 
 
@@ -29,11 +31,11 @@ class Names:
         """Whether there are more than there may be, which has been said."""
         return self._count > MOST_TENSORS
 
-    def family(self, name: str) -> Family:
-        """What a name with braces stands for; ValueError where that is nothing, or too much."""
-        family = Family(name, self._room)
-        self._room -= family.letters
-        self._count += family.count
+    def family(self, name: str, times: int = 1) -> Family:
+        """What a name with braces stands for, so many times; ValueError where that is nothing, or too much."""
+        family = Family(name, self._room // times)
+        self._room -= family.letters * times
+        self._count += family.count * times
         if self.too_many:
             raise ValueError(f"there are more than {MOST_TENSORS} tensors by now")
         return family
@@ -60,6 +62,8 @@ class Family:
                 raise ValueError(f"name {name!r} stands for more than {MOST_TENSORS} tensors")
         #: Names of the ranges that have one.
         self.ranges = [choice.name for choice in self._choices if choice.name]
+        #: Names of those of more than one word; "" for any without a name.
+        self.varying = frozenset(choice.name for choice in self._choices if len(choice.words) > 1)
         if len(set(self.ranges)) < len(self.ranges):
             raise ValueError(f"name {name!r} has two ranges of one name")
         words = sum(self.count // len(choice.words) * sum(map(len, choice.words)) for choice in self._choices)
@@ -77,16 +81,21 @@ class Family:
             for words in itertools.product(*(choice.words for choice in self._choices))
         ]
 
-    def numbers(self) -> Iterator[dict[str, int]]:
-        """For each of `names`, in their order, the numbers of the named ranges."""
+    def words(self) -> Iterator[dict[str, str]]:
+        """For each of `names`, in their order, what stands there for the named ranges."""
         named = [choice for choice in self._choices if choice.name]
         if not named:
             return itertools.repeat({}, self.count)
         kept = [position for position, choice in enumerate(self._choices) if choice.name]
         return (
-            {choice.name: int(words[position]) for choice, position in zip(named, kept)}
+            {choice.name: words[position] for choice, position in zip(named, kept)}
             for words in itertools.product(*(choice.words for choice in self._choices))
         )
+
+
+def numbers_of(words: Mapping[str, str]) -> dict[str, int]:
+    """The numbers of named ranges, by what stands in a name for them."""
+    return {name: int(word) for name, word in words.items()}
 
 
 class _Choice(NamedTuple):
@@ -99,6 +108,18 @@ class _Choice(NamedTuple):
 def expand(name: str, room: int = LONGEST_NAMES) -> list[str]:
     """The names of a `Family`."""
     return Family(name, room).names()
+
+
+def inserted(name: str, words: Mapping[str, str]) -> str:
+    """A name in which braces around a word alone, ``{layer}``, are what `words` has for it; ValueError for others."""
+
+    def word(found: re.Match[str]) -> str:
+        if found[1] not in words:
+            hint = near_match(found[1], words) if words else "there are none"
+            raise ValueError(f"name {name!r} has {found[0]}, which is no named range of a table around it; {hint}")
+        return words[found[1]]
+
+    return _INSERTED.sub(word, name)
 
 
 def _choice(text: str) -> _Choice:
