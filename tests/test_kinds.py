@@ -13,6 +13,8 @@ from conftest import DTYPES, Guarded, bits
 from fastinit import _kernels
 from fastinit.initializers.parameters import PARAMETERS
 from fastinit.kinds import KINDS, diagonal, sparse
+from fastinit.recipe import made_together
+from models import everything
 from test_law import basic_indices, layouts
 
 
@@ -159,6 +161,34 @@ def test_far_indices_take_no_memory():
     assert far[(1 << 40) - 1, 5].tolist() == [0, 0, 0]
     assert fi.recipe("dirac", (1 << 40, 4, 3), groups=1 << 38)[(1 << 40) - 1].tolist() == [[0, 0, 0]] * 3 + [[0, 1, 0]]
     assert np.isfinite(fi.recipe("sparse", (100, 1 << 50), sparsity=0.5, seed=0)[:, -3:]).all()
+
+
+def test_what_is_made_together():
+    assert [made_together(recipe) for recipe in everything().values()] == [
+        name in ("q", "d", "s") for name in everything()
+    ]
+
+
+def test_manifests_have_them(tmp_path):
+    (tmp_path / "m.toml").write_text(
+        """
+        seed = 0
+        [[tensors]]
+        name = "s"
+        shape = [40, 30]
+        init = "sparse"
+        sparsity = 0.25
+        [[tensors]]
+        name = "c"
+        shape = [8, 4, 3, 3]
+        init = "dirac"
+        groups = 2
+        """
+    )
+    assert fi.checkpoint.load_manifest(tmp_path / "m.toml") == {
+        "s": fi.recipe("sparse", (40, 30), sparsity=0.25, seed=0, name="s"),
+        "c": fi.recipe("dirac", (8, 4, 3, 3), groups=2, seed=0, name="c"),
+    }
 
 
 def test_every_initializer_has_a_kind():
