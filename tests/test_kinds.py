@@ -115,6 +115,16 @@ def test_axes_of_dirac_are_torchs_and_counted_from_0():
     assert r.to_dict()["in_axis"] == [1]
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters"), [("sparse", (9, 5), {"sparsity": 0.5}), ("dirac", (4, 4, 3), {})]
+)
+def test_bits_of_bfloat16(name, shape, parameters):
+    recipe = fi.recipe(name, shape, dtype="bfloat16", seed=0, **parameters)
+    out = np.full(shape, 7, np.uint16)
+    assert (recipe.fill(out) == bits(recipe[...])).all()
+    assert (recipe.take([2, 1], out=out[:2]) == bits(recipe[...])[[2, 1]]).all()
+
+
 def test_zero_sizes():
     for shape in ((0, 5), (5, 0), (0, 0)):
         assert fi.sparse(shape, 0.5, seed=0).shape == shape
