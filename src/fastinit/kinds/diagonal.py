@@ -92,11 +92,12 @@ class Dirac(Placed):
         outs, ins = positions[self._out_axis], as_array(positions[self._in_axis])
         channels = grid.transpose((*self._spatial, self._out_axis, self._in_axis))
         centres = [np.flatnonzero(as_array(positions[axis]) == at) for axis, at in self._spatial.items()]
+        one = self._one.view(grid.dtype)  # bfloat16 may come as uint16
         block = max(1, PAIRS_AT_ONCE // len(ins))
         for at in itertools.product(*centres):  # one at most, but that gathered rows may repeat it
             for low in range(0, len(outs), block):
                 within_group = as_array(outs[low : low + block]) % self._group
-                channels[at][low : low + block][within_group[:, None] == ins] = self._one
+                channels[at][low : low + block][within_group[:, None] == ins] = one
         advance(grid.size)
 
 
