@@ -14,6 +14,8 @@ def everything():
         "d": fi.recipe("delta_orthogonal", (3, 3, 4, 8), dtype="float16", seed=1, name="d"),
         "scalar": fi.recipe("uniform", (), dtype="float16", seed=1, name="scalar"),
         "none": fi.recipe("normal", (0, 5), dtype="float64", seed=1, name="none"),
+        "s": fi.recipe("sparse", (70, 20), sparsity=0.3, dtype="float16", seed=1, name="s"),
+        "c": fi.recipe("dirac", (12, 4, 3, 3), groups=2, dtype="float16", seed=1, name="c"),
         "i": fi.recipe("eye", (9, 7), seed=1, name="i"),
         "é": fi.recipe("truncated_normal", (1000,), lower=-np.inf, seed=1, name="é"),
     }

@@ -13,6 +13,8 @@ from conftest import DTYPES, Guarded, bits
 from fastinit import _kernels
 from fastinit.initializers.parameters import PARAMETERS
 from fastinit.kinds import KINDS, diagonal, sparse
+from fastinit.recipe import made_together
+from models import everything
 from test_law import basic_indices, layouts
 
 
@@ -113,6 +115,16 @@ def test_axes_of_dirac_are_torchs_and_counted_from_0():
     assert r.to_dict()["in_axis"] == [1]
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters"), [("sparse", (9, 5), {"sparsity": 0.5}), ("dirac", (4, 4, 3), {})]
+)
+def test_bits_of_bfloat16(name, shape, parameters):
+    recipe = fi.recipe(name, shape, dtype="bfloat16", seed=0, **parameters)
+    out = np.full(shape, 7, np.uint16)
+    assert (recipe.fill(out) == bits(recipe[...])).all()
+    assert (recipe.take([2, 1], out=out[:2]) == bits(recipe[...])[[2, 1]]).all()
+
+
 def test_zero_sizes():
     for shape in ((0, 5), (5, 0), (0, 0)):
         assert fi.sparse(shape, 0.5, seed=0).shape == shape
@@ -159,6 +171,34 @@ def test_far_indices_take_no_memory():
     assert far[(1 << 40) - 1, 5].tolist() == [0, 0, 0]
     assert fi.recipe("dirac", (1 << 40, 4, 3), groups=1 << 38)[(1 << 40) - 1].tolist() == [[0, 0, 0]] * 3 + [[0, 1, 0]]
     assert np.isfinite(fi.recipe("sparse", (100, 1 << 50), sparsity=0.5, seed=0)[:, -3:]).all()
+
+
+def test_what_is_made_together():
+    assert [made_together(recipe) for recipe in everything().values()] == [
+        name in ("q", "d", "s") for name in everything()
+    ]
+
+
+def test_manifests_have_them(tmp_path):
+    (tmp_path / "m.toml").write_text(
+        """
+        seed = 0
+        [[tensors]]
+        name = "s"
+        shape = [40, 30]
+        init = "sparse"
+        sparsity = 0.25
+        [[tensors]]
+        name = "c"
+        shape = [8, 4, 3, 3]
+        init = "dirac"
+        groups = 2
+        """
+    )
+    assert fi.checkpoint.load_manifest(tmp_path / "m.toml") == {
+        "s": fi.recipe("sparse", (40, 30), sparsity=0.25, seed=0, name="s"),
+        "c": fi.recipe("dirac", (8, 4, 3, 3), groups=2, seed=0, name="c"),
+    }
 
 
 def test_every_initializer_has_a_kind():

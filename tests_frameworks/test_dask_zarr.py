@@ -15,11 +15,11 @@ from fastinit.dask import array
 
 
 @pytest.mark.parametrize("chunks", ["auto", 100, (333, -1), (1, 700), ((1, 999), (350, 350)), {0: 7}, "1MiB"])
-@pytest.mark.parametrize("kind", ["he_normal", "orthogonal"])
+@pytest.mark.parametrize("kind", [fi.init("he_normal"), fi.init("orthogonal"), fi.init("sparse", sparsity=0.3)])
 def test_every_chunking_gives_the_same_values(chunks, kind):
-    shape = (1000, 700) if kind == "he_normal" else (100, 70)
+    shape = (1000, 700) if kind.name == "he_normal" else (100, 70)
     recipe = fi.recipe(kind, shape, seed=3, name="w")
-    if isinstance(chunks, tuple) and kind == "orthogonal":
+    if isinstance(chunks, tuple) and kind.name != "he_normal":
         chunks = 33
     lazy = array(recipe, chunks)
     assert isinstance(lazy, da.Array)

@@ -385,7 +385,7 @@ class Counting:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("kind", ["he_normal", "orthogonal"])
+@pytest.mark.parametrize("kind", [fi.init("he_normal"), fi.init("orthogonal"), fi.init("sparse", sparsity=0.3)])
 def test_arrays_over_eight_devices(mesh, spec, kind, monkeypatch):
     recipe = fi.recipe(kind, (16, 24), seed=2, name="w")
     whole = recipe[...]

@@ -115,6 +115,10 @@ def check_the_rest():
     fi.torch.sparse_(weight, 0.4, seed=2, name="w")
     assert same(weight.full_tensor(), fi.torch.sparse_(torch.empty(64, 32), 0.4, seed=2, name="w"))
 
+    kernel = distribute_tensor(torch.full((8, 6, 3), 7.0), mesh, [Shard(0), Shard(1)])
+    fi.torch.dirac_(kernel, 2)
+    assert same(kernel.full_tensor(), torch.nn.init.dirac_(torch.empty(8, 6, 3), 2))
+
     # without a seed, all processes draw from the seed of the first, whatever their generators say
     torch.manual_seed(0)
     expected = our_normal_(torch.empty(9, 5))

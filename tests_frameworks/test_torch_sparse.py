@@ -1,4 +1,4 @@
-"""sparse_: its zeros, by an independent slow definition."""
+"""sparse_ and dirac_: the zeros of one by an independent slow definition, the other as torch has it."""
 
 import math
 
@@ -45,3 +45,23 @@ def test_the_first_of_equal_ones_is_taken(count):
     chosen = sparse.least(numbers, count)
     expected = np.argsort(numbers, axis=1, kind="stable")[:, :count]
     assert (np.sort(expected, axis=1) == np.nonzero(chosen)[1].reshape(len(numbers), count)).all()
+
+
+@pytest.mark.parametrize(("shape", "groups"), [((6, 4, 3), 1), ((6, 4, 3, 4), 3), ((4, 8, 1, 2, 5), 2), ((0, 4, 3), 1)])
+def test_dirac_is_torchs(shape, groups, dtype):
+    ours, theirs = (torch.full(shape, 7.0, dtype=dtype) for _ in range(2))
+    assert init.dirac_(ours, groups) is ours
+    assert same(ours, torch.nn.init.dirac_(theirs, groups))
+    assert same(init.dirac_(ours.transpose(0, 1).contiguous().transpose(0, 1), groups), theirs)
+
+
+def test_dirac_leaves_to_torch_what_cannot_be_filled():
+    assert same(init.dirac_(torch.full((3, 3, 3), 7)), torch.nn.init.dirac_(torch.full((3, 3, 3), 7)))
+    assert init.dirac_(torch.empty(3, 3, 3, device="meta")).is_meta
+
+
+def test_dirac_draws_no_seed():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    init.dirac_(torch.empty(3, 3, 3))
+    assert (torch.get_rng_state() == before).all()

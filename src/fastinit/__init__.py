@@ -10,7 +10,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import self_check as _self_check  # the first: it looks what the others do to denormal numbers
+from . import self_check as _self_check  # first: it tries denormal numbers before the extension is loaded
 
 # isort: split
 from . import _kernels, functions

@@ -228,7 +228,7 @@ def _tensor(description: _Description, words: Any, shape: tuple[int, ...], dtype
 
         from .jax import filled
 
-        words = words if isinstance(words, jax.core.Tracer) else np.asarray(words)  # of no mesh
+        words = words if isinstance(words, jax.core.Tracer) else np.asarray(words)  # not spread over a mesh
         return filled(description, words, shape, dtype, out_sharding=getattr(layout, "backend_layout", layout))
     if backend == "torch":
         from .torch import tensor

@@ -108,6 +108,7 @@ class Dirac(Placed, Named):
 
 def _mark_equal(rows: np.ndarray, columns: np.ndarray, matrix: np.ndarray, value: np.ndarray) -> None:
     """That value where a row's number is a column's."""
+    value = value.view(matrix.dtype)  # bfloat16 may come as uint16
     block = max(1, PAIRS_AT_ONCE // len(columns))
     for low in range(0, len(rows), block):
         matrix[low : low + block][rows[low : low + block, None] == columns] = value

@@ -137,7 +137,7 @@ def _distribution(name: str, p: dict[str, Any], shape: tuple[int, ...]) -> Distr
 def prepare(initializer: Initializer, shape: tuple[int, ...], dtype: str, key: int, stream: int) -> _kernels.Values:
     """The kernels' form of a tensor's values; ValueError where the dtype cannot hold the parameters."""
     kind, parameters, _ = distribution(initializer, shape)
-    if "normal" in kind and 0 < parameters[1] <= _FLUSHED.get(dtype, 0.0):
+    if dtype in _FLUSHED and "normal" in kind and 0 < parameters[1] <= _FLUSHED[dtype]:
         warnings.warn(
             f"{initializer.name}: {dtype} flushes std={parameters[1]} to zero: most values will be the mean, rounded",
             RuntimeWarning,

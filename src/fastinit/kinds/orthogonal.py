@@ -28,7 +28,7 @@ TALL = 8
 
 
 class _WithMatrix(Placed, Named):
-    """What both have: a matrix, whose elements are made together, and a gain."""
+    """What both kinds have: a matrix, whose elements are made together, and a gain."""
 
     __slots__ = ("matrix",)
 

@@ -33,7 +33,7 @@ Numbers = range | np.ndarray | Flattened
 
 
 def as_array(numbers: Numbers) -> np.ndarray:
-    """All of them."""
+    """The numbers as an array."""
     return np.arange(numbers.start, numbers.stop, numbers.step) if isinstance(numbers, range) else numbers[:]
 
 
@@ -54,7 +54,7 @@ class Side(NamedTuple):
         return one_step(self.lengths, self.steps)
 
     def numbers(self, positions: Sequence[range | np.ndarray]) -> Numbers:
-        """Row or column numbers of what `positions` along each axis leave of it."""
+        """Row or column numbers of the elements at those positions along each of its axes."""
         if len(positions) == 1:
             return positions[0]
         if all(map(is_all, positions, self.lengths)):
@@ -74,12 +74,12 @@ class Side(NamedTuple):
 
 
 def is_all(numbers: Numbers, count: int) -> bool:
-    """Whether they are all there are, in order."""
+    """Whether the numbers are 0 to count - 1, in order."""
     return isinstance(numbers, range) and numbers == range(count)
 
 
 def one_step(lengths: Sequence[int], steps: Sequence[int]) -> int | None:
-    """The step of axes that are one run, 1 if none is longer than 1; None if they are not."""
+    """The step between neighbours, if the axes together are one run of equal steps (1 for one element); else None."""
     found = [(n, step) for n, step in zip(lengths, steps) if n > 1]
     if any(outer[1] != inner[0] * inner[1] for outer, inner in zip(found, found[1:])):
         return None
@@ -87,11 +87,11 @@ def one_step(lengths: Sequence[int], steps: Sequence[int]) -> int | None:
 
 
 def as_slice(numbers: np.ndarray) -> Any:
-    """The same as a slice, which copies nothing, if they are neighbours."""
+    """Numbers that follow one another as a slice, which copies nothing; others as they are."""
     first, last = int(numbers[0]), int(numbers[-1])
     return slice(first, last + 1) if (numbers == np.arange(first, first + len(numbers))).all() else numbers
 
 
 def index(numbers: np.ndarray, lengths: tuple[int, ...]) -> Any:
-    """Index of those elements of flattened axes."""
+    """The index by which an array with those axes yields the elements of these flattened numbers."""
     return (as_slice(numbers),) if len(lengths) == 1 else np.unravel_index(numbers, lengths)

@@ -61,7 +61,8 @@ class Tall(Matrix):
     def _inverse_of_r(self, work: Work) -> list[np.ndarray]:
         """R^-1 by blocks of columns, each with its rows down to the diagonal; made once.
 
-        Whoever asks meanwhile waits, but for progress callbacks and signal handlers of the thread that makes it.
+        Other threads that need it wait. Progress callbacks and signal handlers of the thread that makes it do not: they
+        make it themselves.
         """
         if self._process != os.getpid():  # the thread that held the lock may not be in this child
             self._lock, self._process = threading.RLock(), os.getpid()

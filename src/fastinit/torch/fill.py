@@ -23,8 +23,8 @@ def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.
     recipe : Recipe or Part
         What to fill it with; see `fastinit.recipe`.
     staged : bool, optional
-        Allow for other devices: values pass through a buffer of 64 MiB in the CPU's memory (orthogonal ones through one
-        as large as the tensor).
+        Allow for other devices: values pass through a buffer of 64 MiB in the CPU's memory (orthogonal and sparse ones
+        through one as large as the tensor).
 
     Returns
     -------

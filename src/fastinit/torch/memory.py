@@ -78,8 +78,8 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
 def write(tensor: torch.Tensor, part: Part, rows: np.ndarray | None = None) -> None:
     """Fill a tensor that has been checked with a part's values, or with those of its `rows`.
 
-    On other devices than the CPU, values pass through a buffer. Orthogonal ones are made together, so there the buffer
-    is as large as the tensor.
+    On other devices than the CPU, values pass through a buffer. Orthogonal and sparse ones are made together, so there
+    the buffer is as large as the tensor.
     """
     if on_host(tensor):
         _make(array_of(tensor), part, rows)
