@@ -474,6 +474,12 @@ def pieces_of(part: Part, largest: int) -> Iterator[Piece]:
     return pieces(part.shape, largest)
 
 
+def form(part: Part) -> str:
+    """What the tensor is, in a word: its initializer's name, or how it is composed of others."""
+    kind = part._recipe._kind
+    return kind.initializer.name if isinstance(kind, Named) else next(iter(kind.described()))
+
+
 def dtype_of(part: Part) -> str:
     """The name in `DTYPES` of a recipe's dtype; `Part.dtype` is uint16 for bfloat16 without ml_dtypes."""
     return part._recipe._dtype
