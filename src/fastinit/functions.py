@@ -829,7 +829,8 @@ def concatenate(recipes: Iterable[Part], axis: int = 0, groups: int = 1) -> Reci
     Examples
     --------
     >>> import fastinit as fi
-    >>> q, k, v = (fi.recipe("glorot_normal", (n, 512), seed=0, name=name) for n, name in ((512, "q"), (64, "k"), (64, "v")))
+    >>> q = fi.recipe("glorot_normal", (512, 512), seed=0, name="q")
+    >>> k, v = (fi.recipe("glorot_normal", (64, 512), seed=0, name=name) for name in "kv")
     >>> qkv = fi.concatenate([q, k, v])
     >>> bool((qkv[512:576] == k[...]).all())
     True

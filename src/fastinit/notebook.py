@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .initializers import Initializer
-from .recipe import Part, Recipe
+from .recipe import Part, Recipe, dtype_of
 from .tables import Table, number
 
 #: Values that a histogram is made of, at most; its bars.
@@ -34,12 +34,11 @@ def recipe_html(recipe: Part) -> str:
     """A recipe, or a part of one: what it is, and a histogram of some of its values."""
     described = recipe.recipe.to_dict()
     facts = {
-        "initializer": _initializer_text(described),
+        **_what(described),
         "shape": _shape_text(recipe.shape),
-        "dtype": described.get("dtype", str(recipe.dtype)),
+        "dtype": dtype_of(recipe),
         "size": f"{recipe.size:,} elements, {recipe.nbytes:,} bytes",
-        "seed": str(recipe.seed),
-        "name": repr(recipe.name),
+        **({} if recipe.seed is None else {"seed": str(recipe.seed), "name": repr(recipe.name)}),
         **_scale(recipe),
     }
     return page(type(recipe).__name__, _facts(facts) + _histogram_of(recipe), [])
@@ -61,11 +60,16 @@ def initializer_html(initializer: Initializer) -> str:
     return page(initializer.name, _facts(facts) + _histogram_of(example), [])
 
 
-def _initializer_text(described: dict[str, Any]) -> str:
+def _what(described: dict[str, Any]) -> dict[str, str]:
+    """The initializer with its parameters, or how the tensor is composed of others."""
     hidden = ("stream", "name", "seed", "shape", "dtype", "init")
     given = {key: value for key, value in described.items() if key not in hidden and value not in (None, [])}
-    rest = ", ".join(f"{key}={value}" for key, value in given.items())
-    return f"{described['init']}({rest})" if "init" in described else next(iter(described), "")
+    if "init" in described:
+        rest = ", ".join(f"{key}={value}" for key, value in given.items())
+        return {"initializer": f"{described['init']}({rest})"}
+    (form, others), *more = given.items()
+    rest = "".join(f", {key}={value}" for key, value in more if not isinstance(value, dict))
+    return {"composed by": f"{form} of {len(others)}{rest}" if isinstance(others, list) else f"{form}{rest}"}
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:

@@ -465,9 +465,15 @@ def made_together(part: Part) -> bool:
     return part.recipe._kind.made_together
 
 
+def form(part: Part) -> str:
+    """What the tensor is, in a word: its initializer's name, or how it is composed of others."""
+    kind = part._recipe._kind
+    return kind.initializer.name if isinstance(kind, Named) else next(iter(kind.described()))
+
+
 def dtype_of(part: Part) -> str:
-    """The name in `DTYPES` of the dtype; that of its arrays is uint16 for bfloat16 without ml_dtypes."""
-    return part.recipe._dtype
+    """The name in `DTYPES` of a recipe's dtype; `Part.dtype` is uint16 for bfloat16 without ml_dtypes."""
+    return part._recipe._dtype
 
 
 def kind_of_part(part: Part) -> Kind:

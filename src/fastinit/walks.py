@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,7 +69,8 @@ class Walk(NamedTuple):
         """One position along axis k of the array, without that axis."""
         axis, step, table = self.steps[k]
         offset = step * position if table is None else int(table[position])
-        view = array[(*(slice(None),) * k, position, ...)]
+        before: tuple[Any, ...] = (slice(None),) * k
+        view = array[(*before, position, ...)]
         walk = self if axis is None else self.moved(axis, self.starts[axis] + offset, {})
         return Walk(walk.starts, (*walk.steps[:k], *walk.steps[k + 1 :])), view
 

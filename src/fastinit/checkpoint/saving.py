@@ -120,6 +120,8 @@ def save(
 
 def _checked_tensors(recipes: Mapping[str, Recipe] | Recipe) -> dict[str, Recipe]:
     if isinstance(recipes, Recipe):
+        if recipes.name is None:
+            raise ValueError("a composed tensor has no name of its own: pass a dict of names to recipes")
         recipes = {recipes.name: recipes}
     if not isinstance(recipes, Mapping):
         raise TypeError(f"recipes must be a dict of names to recipes, or a recipe, not {type(recipes).__name__}")

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..pieces import Piece, pieces, rows_of_piece
 from ..progress import advancing
-from ..recipe import Recipe, made_together
+from ..recipe import Recipe, dtype_of, made_together
 from .comparing import holds
 from .header import RECIPES, compact
 from .opening import Directory, InTheWay, NotOurs, naming
@@ -100,7 +100,7 @@ def _root(partial: Directory) -> Path:
 def _check(arrays: Mapping[str, Recipe], alone: bool) -> None:
     """ValueError for what zarr cannot hold: bfloat16, and names that are no path of their own."""
     for name, recipe in arrays.items():
-        if recipe.to_dict()["dtype"] == "bfloat16":
+        if dtype_of(recipe) == "bfloat16":
             raise ValueError(f"{recipe.name!r} is bfloat16, and zarr has no such type: use .safetensors")
         words = name.split("/")
         if not alone and not all(map(_is_word, words)):

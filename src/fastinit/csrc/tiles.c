@@ -22,7 +22,7 @@ typedef struct {
     const fi_isa *isa;
     const fi_values *values;
     const fi_plan *plan;
-    char *out; /* where the plan begins */
+    char *out;     /* where the plan begins */
     int fresh;     /* whether a tile's pages are to be made before it is filled */
     int run_axis;  /* neighbours in flat index, or -1 */
     int64_t shift; /* so that tiles of the run axis end at multiples of RUN_TILE or ACROSS_RUN */

@@ -11,10 +11,12 @@ import numpy as np
 from .. import _kernels, plan
 from ..arrays import check_shape
 from ..walks import Step, Walk, through, walk_of
-from .kind import BLOCK, Advance, Kind
+from .kind import BLOCK, Advance, Kind, stacked_alike
 
 #: Composed tensors are nested no deeper, and are made of no more tensors, each time that one occurs.
 DEEPEST, MOST = 64, 1 << 16
+#: What is made of more is not shown with all of them.
+FEW = 8
 
 
 class Composed(Kind):
@@ -43,6 +45,22 @@ class Composed(Kind):
     def arrangement(self) -> Any:
         """What, besides its shape and the others, tells it from another of its class."""
         return None
+
+    def arranged(self, others: Sequence[Kind], n: int) -> Kind:
+        """The same made of others with a new axis 0 of length n, which is the result's, too."""
+        raise NotImplementedError
+
+    def stacked(self, kinds: Sequence[Composed]) -> Kind | None:
+        """Composed as each of the kinds is, of stacks of what they are composed of."""
+        if any(kind.arrangement() != self.arrangement() or len(kind.others) != len(self.others) for kind in kinds):
+            return None
+        inner = []
+        for others in zip(*(kind.others for kind in kinds)):
+            found = stacked_alike(others)
+            if found is None:
+                return None
+            inner.append(found)
+        return self.arranged(inner, len(kinds))
 
     def shares(self) -> list[int]:
         """How many elements are of each of the others."""
@@ -82,10 +100,11 @@ class Composed(Kind):
         self.fill_walk(walk_of(region, rows), array, threads, advance)
 
     def __repr__(self) -> str:
-        (key, _), *rest = self.described().items() if self.count < 8 else [(type(self).__name__.lower(), None)]
-        if self.count >= 8:
-            return f"{key}(... {self.count - 1} tensors ..., shape={self.shape}, dtype={self.dtype!r})"
-        return f"{key}({', '.join([*map(repr, self.others), *(f'{name}={value}' for name, value in rest if type(value) is not dict)])})"
+        if self.count > FEW:
+            return f"{type(self).__name__.lower()}({self.count} tensors, shape={self.shape}, dtype={self.dtype!r})"
+        (form, _), *rest = self.described().items()
+        shown = [*map(repr, self.others), *(f"{key}={value}" for key, value in rest if not isinstance(value, dict))]
+        return f"{form}({', '.join(shown)})"
 
 
 class Transposed(Composed):
@@ -99,6 +118,9 @@ class Transposed(Composed):
 
     def arrangement(self) -> Any:
         return self.axes
+
+    def arranged(self, others: Sequence[Kind], n: int) -> Kind:
+        return Transposed(others[0], (0, *(axis + 1 for axis in self.axes)))
 
     def described(self) -> dict[str, Any]:
         return {"transpose": self.others[0].described(), "axes": list(self.axes)}
@@ -120,6 +142,9 @@ class Cut(Composed):
 
     def arrangement(self) -> Any:
         return self.cut
+
+    def arranged(self, others: Sequence[Kind], n: int) -> Kind:
+        return Cut(others[0], _with_axis(self.cut, n))
 
     def shares(self) -> list[int]:
         return [math.prod(self.shape)]
@@ -161,6 +186,9 @@ class Pasted(Composed):
     def arrangement(self) -> Any:
         return self.hole
 
+    def arranged(self, others: Sequence[Kind], n: int) -> Kind:
+        return Pasted(others[0], _with_axis(self.hole, n), others[1])
+
     def shares(self) -> list[int]:
         hole = math.prod(self.hole.shape)
         return [math.prod(self.shape) - hole, hole]
@@ -170,7 +198,7 @@ class Pasted(Composed):
         return {"paste": self.others[1].described(), "onto": self.others[0].described(), "at": at}
 
     def fill_walk(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
-        onto, what = self.others
+        onto = self.others[0]
         inside = [self._inside(walk, axis, array.shape) for axis in range(len(self.shape))]
         if all(along is True for along in inside):
             self._fill_hole(walk, array, threads, advance)
@@ -222,15 +250,14 @@ class Pasted(Composed):
                 at = walk.starts[axis] + step.table - hole.start
                 where = np.flatnonzero((at % hole.step == 0) & (at // hole.step >= 0) & (at // hole.step < len(hole)))
 
-                def fill(view: np.ndarray, part: slice) -> None:
-                    table = step.table[where[part]]
-                    self._within(axis + 1, walk.with_step(k, Step(axis, 1, table)), view, threads)
+                def fill(view: np.ndarray, part: slice, table: np.ndarray = step.table[where]) -> None:
+                    self._within(axis + 1, walk.with_step(k, Step(axis, 1, table[part])), view, threads)
 
                 scattered(array, k, where, fill, keep=True)
 
     def _fill_hole(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
         """`what`, where every element of the array is in the hole."""
-        kept = self.hole.axes
+        kept = [axis for axis in self.hole.axes if axis is not None]  # all of them: a hole has no new axes
         new = {axis: position for position, axis in enumerate(kept)}
         starts = tuple(
             (walk.starts[axis] - self.hole.ranges[axis].start) // self.hole.ranges[axis].step for axis in kept
@@ -250,6 +277,12 @@ class Pasted(Composed):
         self.others[1].fill_walk(Walk(starts, tuple(steps)), array, threads, advance)
 
 
+def _with_axis(region: plan.Region, n: int) -> plan.Region:
+    """The same region of n tensors along a new axis 0."""
+    axes = (0, *(None if axis is None else axis + 1 for axis in region.axes))
+    return plan.Region((range(n), *region.ranges), axes)
+
+
 def scattered(
     array: np.ndarray,
     k: int,
@@ -264,7 +297,7 @@ def scattered(
     Where they are evenly spread, in the array itself; else in memory of at most `BLOCK` elements, or in all of it
     `at_once`. With `keep`, `fill` leaves some elements as they are.
     """
-    before = (slice(None),) * k
+    before: tuple[Any, ...] = (slice(None),) * k
     if len(where) == 0:
         return
     step = int(where[1] - where[0]) if len(where) > 1 else 1

@@ -18,7 +18,8 @@ from ..initializers.scales import Distribution, mean_of, scaled, truncated_std
 from ..stream import hashed
 from ..threads import default_for
 from ..walks import Walk, flattened
-from .kind import Advance, Kind, Named
+from .joined import Stacked
+from .kind import Advance, Kind, Named, positions_of
 
 #: Half the smallest positive value of the dtypes whose range is less than float32's, or that are rounded from it.
 _FLUSHED = {"float16": 2.0**-25, "bfloat16": 2.0**-134}
@@ -78,11 +79,38 @@ class Drawn(Named):
         # a start may lie before the tensor, where all of the tables' entries lead back into it
         return out, first % (1 << 64), axes
 
+    def stacked(self, kinds: Sequence[Drawn]) -> DrawnStack:
+        return DrawnStack(kinds, 0)
+
     def flat(self) -> Drawn:
         """The same values: they depend on flat indices alone, once fans have given their scale."""
         flat = copy.copy(self)
         Kind.__init__(flat, (math.prod(self.shape),), self.dtype)
         return flat
+
+
+class DrawnStack(Stacked):
+    """Drawn tensors of one shape along a new axis 0: one call of the kernels for all, however small they are."""
+
+    __slots__ = ()
+
+    others: tuple[Drawn, ...]
+
+    def fill_walk(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
+        offsets = np.zeros(1, np.int64)
+        for k in walk.along(0):
+            offsets = (offsets[:, None] + np.arange(array.shape[k], dtype=np.int64) * array.strides[k]).ravel()
+        values = [self.others[position].values for position in positions_of(walk, 0, array.shape)]
+        one, view = walk, array
+        for k in reversed(walk.along(0)):
+            one, view = one.at(k, view, 0)
+        out, first, axes = self.others[0].plan_of(one.without(0), view)
+        threads = default_for(array.size) if threads is None else threads
+        _kernels.fill_each(values, offsets, out, first, axes, threads)
+        advance(array.size)
+
+    def stacked(self, kinds: Sequence[Kind]) -> None:
+        """There is nothing more to gain."""
 
 
 @functools.lru_cache(maxsize=256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy as np
 
 from ..walks import Step, Walk
 from .composed import Composed, scattered
-from .kind import Advance, Kind, offsets_of
+from .kind import Advance, Kind, offsets_of, stacked_alike
 
 
 class Joined(Composed):
@@ -35,11 +36,13 @@ class Joined(Composed):
     def arrangement(self) -> Any:
         return self.axis, self.groups, self.lengths
 
+    def stacked(self, kinds: Sequence[Composed]) -> Kind | None:
+        """None where more is alike within each of the kinds."""
+        return super().stacked(kinds) if len(self.others) <= len(kinds) else None
+
     def alike(self) -> Kind | None:
         """All of the tensors stacked along a new axis 0, where they are of one structure; None where they are not."""
         if self._alike is None:
-            from .alike import stacked_alike  # it stacks this kind, too
-
             self._alike = (stacked_alike(self.others) if len(self.others) > 1 else None,)
         return self._alike[0]
 
@@ -133,11 +136,22 @@ class Joined(Composed):
             other = int(owners[where[0]])
             table = period[where] * self.lengths[other] + number[where] - self.edges[other]
             moved = walk.moved(self.axis, 0, self._within(walk, other))
-
-            def fill(view: np.ndarray, part: slice, moved: Walk = moved, table: np.ndarray = table, other: int = other):
-                self._fill(other, moved.with_step(k, Step(self.axis, 1, table[part])), view, threads, advance)
-
+            fill = functools.partial(self._fill_listed, other, moved, k, table, threads, advance)
             scattered(array, k, where, fill, at_once=self.others[other].made_together)
+
+    def _fill_listed(
+        self,
+        other: int,
+        walk: Walk,
+        k: int,
+        table: np.ndarray,
+        threads: int | None,
+        advance: Advance,
+        array: np.ndarray,
+        part: slice,
+    ) -> None:
+        """Fills an array whose axis k is of some of the listed positions in one of the tensors."""
+        self._fill(other, walk.with_step(k, Step(self.axis, 1, table[part])), array, threads, advance)
 
     def _fill(self, other: int, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
         """Fills an array by a walk whose positions along the axis are those of one of the tensors."""
@@ -189,6 +203,9 @@ class Concatenated(Joined):
         shape = (*first[:axis], groups * sum(lengths), *first[axis + 1 :])
         super().__init__(shape, others, axis, groups, lengths)
 
+    def arranged(self, others: Sequence[Kind], n: int) -> Kind:
+        return Concatenated(others, self.axis + 1, self.groups)
+
     def described(self) -> dict[str, Any]:
         return {
             "concatenate": [other.described() for other in self.others],
@@ -212,6 +229,9 @@ class Stacked(Joined):
                 raise ValueError(f"stacked tensors need equal shapes, got {first} and {other.shape}")
         shape = (*first[:axis], len(others), *first[axis:])
         super().__init__(shape, others, axis, 1, (1,) * len(others))
+
+    def arranged(self, others: Sequence[Kind], n: int) -> Kind:
+        return Stacked(others, self.axis + 1)
 
     def described(self) -> dict[str, Any]:
         return {"stack": [other.described() for other in self.others], "axis": self.axis}

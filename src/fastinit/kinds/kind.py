@@ -98,8 +98,23 @@ class Kind(ABC):
         """As `fill`, for the elements that the walk finds, each as one unit of progress."""
 
     def flat(self) -> Kind | None:
-        """The same elements in C order as a tensor of one axis, whose `fill_walk` is no slower; None if there is none."""
+        """The same elements in C order, with one axis, where `fill_walk` is no slower so; None where it is."""
         return None
+
+    def stacked(self, kinds: Sequence[Any]) -> Kind | None:
+        """Kinds of this class and shape, this one the first, along a new axis 0, as one that fills all of them at once.
+
+        None where they differ in more than what is drawn.
+        """
+        return None
+
+
+def stacked_alike(kinds: Sequence[Kind]) -> Kind | None:
+    """Kinds of one structure along a new axis 0, as one whose memory is filled at once; None for other kinds."""
+    first = kinds[0]
+    if any(type(kind) is not type(first) or kind.shape != first.shape for kind in kinds):
+        return None
+    return first.stacked(kinds)
 
 
 class Named(Kind):
@@ -171,7 +186,7 @@ class Placed(Kind):
                 rest[...] = first
                 advance(rest.size)
                 return
-        order = sorted(range(array.ndim), key=lambda k: -1 if walk.steps[k].axis is None else walk.steps[k].axis)
+        order = sorted(range(array.ndim), key=lambda k: -1 if (axis := walk.steps[k].axis) is None else axis)
         array = array.transpose(order)
         walk = Walk(walk.starts, tuple(walk.steps[k] for k in order))
         named = [step.axis for step in walk.steps if step.axis is not None]

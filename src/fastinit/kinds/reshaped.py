@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ class Reshaped(Composed):
             raise ValueError(f"a tensor of shape {other.shape} cannot be reshaped to {self.shape}")
         self._flat = other.flat()
         self._strides = strides_of(other.shape)
+
+    def arranged(self, others: Sequence[Kind], n: int) -> Kind:
+        return Reshaped(others[0], (n, *self.shape))
 
     def described(self) -> dict[str, Any]:
         return {"reshape": self.others[0].described(), "shape": list(self.shape)}

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..recipe import Part
+from ..recipe import Part, dtype_of
 from .memory import DTYPES, check_memory, dtype_name, write
 from .shards import Held, global_shape, held_by, is_dtensor, is_sharded_tensor, jobs
 
@@ -118,6 +118,6 @@ def tensor(recipe: Part, **options: Any) -> torch.Tensor:
         On the CPU.
     """
     check_recipe(recipe)
-    name = recipe.recipe.to_dict()["dtype"]
+    name = dtype_of(recipe)
     dtype = next(dtype for dtype, known in DTYPES.items() if known == name)
     return fill_(torch.empty(recipe.shape, dtype=dtype, device="cpu", **options), recipe)

@@ -17,7 +17,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from ..pieces import pieces
-from ..recipe import Recipe, made_together
+from ..recipe import Recipe, dtype_of, form, made_together
 from .fill import tensor
 from .shards import held_by, is_dtensor
 
@@ -143,14 +143,10 @@ def _scale(g: str, recipe: Recipe, *, dim: int) -> Values:
         )
         total[... if axis is None else at[axis]] += rows.sum(axis=1)
     if recipe.size and not total.all():
-        raise ValueError(
-            f"{recipe.initializer.name} leaves weights of norm 0, to which weight_norm cannot give a direction"
-        )
-    norms, dtype = np.sqrt(total), recipe.to_dict()["dtype"]
+        raise ValueError(f"{form(recipe)} leaves weights of norm 0, to which weight_norm cannot give a direction")
+    norms, dtype = np.sqrt(total), dtype_of(recipe)
     if recipe.size and norms.max() > torch.finfo(getattr(torch, dtype)).max:
-        raise ValueError(
-            f"{recipe.initializer.name} leaves weights whose norm, weight_norm's g, is too large for {dtype}"
-        )
+        raise ValueError(f"{form(recipe)} leaves weights whose norm, weight_norm's g, is too large for {dtype}")
     return {g: norms.reshape([] if axis is None else [n if k == axis else 1 for k, n in enumerate(shape)])}
 
 
@@ -185,7 +181,5 @@ def _singular_vectors(u: str, v: str, recipe: Recipe, *, dim: int) -> Values:
     right *= np.copysign(1, right @ basis[0])  # an eigenvector's sign is LAPACK's choice
     image = matrix @ right
     if not image.any():
-        raise ValueError(
-            f"{recipe.initializer.name} makes a weight of zeros, which spectral_norm cannot divide by its norm"
-        )
+        raise ValueError(f"{form(recipe)} makes a weight of zeros, which spectral_norm cannot divide by its norm")
     return {u: image / np.linalg.norm(image), v: right / np.linalg.norm(right)}
