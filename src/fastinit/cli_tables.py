@@ -8,8 +8,8 @@ import numpy as np
 from rich.filesize import decimal
 
 from .families import fold
-from .outline import described, fans_of, form_of, from_to, outline
-from .recipe import Recipe, dtype_of
+from .outline import described, fans_of, from_to, outline
+from .recipe import Recipe, dtype_of, form
 
 #: The columns of `plan`, and which of them are set to the right.
 PLAN_HEAD = ("name", "count", "shape", "dtype", "initializer", "fan_in", "fan_out", "std", "bounds", "bytes")
@@ -70,12 +70,11 @@ def plan_json(name: str, recipe: Recipe) -> dict[str, Any]:
     """What `plan` says of a tensor in JSON."""
     d = recipe.to_dict()
     fan_in, fan_out = fans_of(d)
-    form = form_of(d)
     return {
         "name": name,
         "shape": recipe.shape,
         "dtype": dtype_of(recipe),
-        "initializer": d["init"] if form == "init" else form,
+        "initializer": form(recipe),
         "fan_in": fan_in,
         "fan_out": fan_out,
         "std": recipe.std,
