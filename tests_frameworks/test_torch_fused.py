@@ -139,7 +139,7 @@ def test_a_computed_weight_takes_a_composed_recipe(norm):
     assert torch.allclose(module.weight, expected, atol=1e-5)
     again = init_module_(norm(nn.Linear(80, 80, bias=False)), {"weight": recipe}).state_dict()
     assert all(same(tensor, again[name]) for name, tensor in module.state_dict().items())
-    with pytest.raises(ValueError, match="transpose (leaves|makes)"):
+    with pytest.raises(ValueError, match=r"transpose (leaves|makes)"):
         init_module_(norm(nn.Linear(8, 8, bias=False)), {"weight": drawn("a", 8, 8, kind="zeros").T})
 
 
