@@ -3,6 +3,7 @@
 import base64
 import copy
 import json
+import math
 import pickle
 import tracemalloc
 
@@ -383,6 +384,8 @@ def test_std_and_bounds_are_of_all_values_together():
     )
     assert fi.stack([far, far]).std == pytest.approx(far.std)
     assert fi.concatenate([near.part(np.s_[:0]), near]).std == near.std
+    infinite = [fi.recipe("constant", 2, seed=0, value=value) for value in (math.inf, -math.inf)]
+    assert math.isnan(fi.concatenate(infinite).std)
 
 
 def test_literals_are_copied_and_keep_their_bits():
@@ -435,6 +438,16 @@ def test_progress_of_orthogonal_pieces_and_notes():
         (lambda: fi.concatenate([a()], 2), ValueError, "axis 2 is out of bounds for 2 axes"),
         (lambda: fi.concatenate([a()], True), TypeError, "axis must be an integer, not bool"),
         (lambda: fi.concatenate([a()], groups=3), ValueError, "3 groups do not divide axis 0 of shape (4, 6)"),
+        (
+            lambda: fi.concatenate([a((0, 6))], groups=10**30),
+            ValueError,
+            "0 groups do not divide axis 0 of shape (0, 6)",
+        ),
+        (
+            lambda: fi.literal(np.ma.masked_array([1.0], [True])),
+            TypeError,
+            "a masked array has elements without values",
+        ),
         (lambda: fi.concatenate([a()], groups=0), ValueError, "groups must be at least 1, got 0"),
         (lambda: fi.concatenate([a()], groups=1.5), TypeError, "groups must be an integer"),
         (lambda: fi.stack([a(), a((6, 4))]), ValueError, "stacked tensors need equal shapes"),

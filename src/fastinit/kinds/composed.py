@@ -82,6 +82,8 @@ class Composed(Kind):
             return weighed[0][1].mean, weighed[0][1].std
         with _kernels.DefaultFloatEnvironment():
             moments = [(weight, other.mean, other.std) for weight, other in weighed]
+            if not all(math.isfinite(mean) and math.isfinite(std) for _, mean, std in moments):
+                return math.nan, math.nan  # a literal or a constant with infinities
             mean = math.fsum(weight * its_mean for weight, its_mean, _ in moments)
             parts = [(math.sqrt(w) * s, math.sqrt(w) * (m - mean)) for w, m, s in moments]
             return mean, math.hypot(*(number for pair in parts for number in pair))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import MAX_SIZE
 from ..walks import Step, Walk
 from .composed import Composed, scattered
 from .kind import Advance, Kind, offsets_of, stacked_alike
@@ -204,7 +205,7 @@ class Concatenated(Joined):
                 raise ValueError(
                     f"concatenated tensors need equal shapes but for axis {axis}, got {first} and {other.shape}"
                 )
-            if other.shape[axis] % groups:
+            if other.shape[axis] % groups or groups >= MAX_SIZE:  # any number divides a length of 0
                 raise ValueError(f"{groups} groups do not divide axis {axis} of shape {other.shape}")
         lengths = [other.shape[axis] // groups for other in others]
         shape = (*first[:axis], groups * sum(lengths), *first[axis + 1 :])

@@ -79,6 +79,8 @@ class Literal(Placed):
 
 def literal_of_array(array: Any, dtype: Any) -> Literal:
     """A copy of the array's values; TypeError for another dtype."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError("a masked array has elements without values: fill them first")
     given = np.asarray(array)
     if not given.dtype.isnative:
         given = given.astype(given.dtype.newbyteorder("="))
