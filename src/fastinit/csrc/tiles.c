@@ -15,7 +15,9 @@
 #define ACROSS_MEMORY 32 /* ... and along memory */
 #define GATHER_TILE 8192 /* of elements listed one by one */
 #define SHORTEST_RUN 32  /* shorter runs are listed one by one */
-#define CHUNK 1024       /* consecutive flat indices that are made at once where memory has them in short runs */
+/* Consecutive flat indices that are made at once where memory has them in short runs: with 16 bytes of every 48, 23 GB/s
+ * instead of 0.8 one by one. */
+#define CHUNK 1024
 
 typedef struct job job;
 typedef void fill_tile(const job *, const fi_piece *, uint64_t tile);
