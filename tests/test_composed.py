@@ -17,6 +17,7 @@ import fastinit as fi
 from conftest import DTYPES, Guarded, bits
 from fastinit import _kernels
 from fastinit.kinds import composed, kind, reshaped
+from fastinit.kinds.orthogonal import Orthogonal
 from test_law import basic_indices, layouts
 
 
@@ -300,6 +301,31 @@ def test_far_indices_without_memory():
         assert tracemalloc.get_traced_memory()[1] < 32 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("block", [1, 100, 1 << 18])
+def test_an_orthogonal_piece_is_made_once_however_its_elements_are_asked_for(monkeypatch, block):
+    for module in (kind, composed, reshaped):
+        monkeypatch.setattr(module, "BLOCK", block)
+    made = []
+    fill_at = Orthogonal.fill_at
+    monkeypatch.setattr(Orthogonal, "fill_at", lambda self, *given: made.append(self.name) or fill_at(self, *given))
+    u, v = (fi.recipe("orthogonal", (40, 30), seed=0, name=name) for name in "uv")
+    expected = np.concatenate([u[...].reshape(4, 10, 30), v[...].reshape(4, 10, 30)], axis=1).reshape(80, 30)
+    fused = fi.concatenate([u, v], groups=4)
+    rows = np.array([79, 3, 12, 3, 44])
+    for values, wanted in (
+        (lambda: fused[...], expected),
+        (lambda: fused[3:77:7, ::-1], expected[3:77:7, ::-1]),
+        (lambda: fused.take(rows), expected[rows]),
+        (lambda: fused.take(rows[:, None]), expected[rows[:, None]]),
+        (lambda: fused.T.reshape(-1)[5:-7:11], expected.T.reshape(-1)[5:-7:11]),
+        (lambda: fused.reshape(-1).take(rows), expected.reshape(-1)[rows]),
+        (lambda: fi.paste(fused, np.s_[5:9], fi.literal(np.zeros((4, 30), "f4")))[1:5], expected[1:5]),
+    ):
+        made.clear()
+        assert (bits(values()) == bits(wanted)).all()
+        assert sorted(made) in (["u"], ["u", "v"])
 
 
 # ---- descriptions ----------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,17 @@ def check_shape(shape: Any) -> tuple[int, ...]:
     if (checked and max(checked) >= MAX_SIZE) or math.prod(checked) >= MAX_SIZE:
         raise ValueError(f"shape {checked} has 2**62 elements or more")
     return checked
+
+
+def integers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
+    """Integers given one by one or as one sequence."""
+    listed = given[0] if len(given) == 1 and isinstance(given[0], Sequence) else given
+    try:
+        if any(isinstance(n, (bool, np.bool_)) for n in listed):
+            raise TypeError
+        return tuple(map(operator.index, listed))
+    except TypeError:
+        raise TypeError(f"{what} are made of integers, got {listed!r}") from None
 
 
 def is_shape(out: Any) -> bool:

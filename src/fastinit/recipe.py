@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from . import plan
-from .arrays import allocate, as_output, check_shape, dtype_name, numpy_dtype
+from .arrays import allocate, as_output, check_shape, dtype_name, integers, numpy_dtype
 from .initializers import Initializer, init
 from .kinds import KINDS
 from .kinds.composed import Cut
@@ -140,7 +139,7 @@ class Part:
         Recipe
             Its seed and name are None: it is made of another tensor.
         """
-        return Recipe._of(transposed(kind_of_part(self), _integers(axes, "axes") or range(self.ndim)[::-1]))
+        return Recipe._of(transposed(kind_of_part(self), integers(axes, "axes") or range(self.ndim)[::-1]))
 
     @property
     def T(self) -> Recipe:
@@ -160,7 +159,7 @@ class Part:
         Recipe
             Its seed and name are None: it is made of another tensor.
         """
-        return Recipe._of(reshaped(kind_of_part(self), _integers(shape, "shape")))
+        return Recipe._of(reshaped(kind_of_part(self), integers(shape, "shape")))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain strict JSON, ``{"part": dict of the whole, "at": [...]}``; `Recipe.from_dict` reads it.
@@ -489,17 +488,6 @@ def kind_of_part(part: Part) -> Kind:
     """The kind whose tensor a recipe, or a part of one, is."""
     whole = part._recipe._kind
     return whole if part._region == whole.region else Cut(whole, part._region)
-
-
-def _integers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
-    """Integers given one by one or as one sequence."""
-    listed = given[0] if len(given) == 1 and isinstance(given[0], Sequence) else given
-    try:
-        if any(isinstance(n, (bool, np.bool_)) for n in listed):
-            raise TypeError
-        return tuple(map(operator.index, listed))
-    except TypeError:
-        raise TypeError(f"{what} are made of integers, got {listed!r}") from None
 
 
 def _unheard(share: int) -> None:

@@ -161,7 +161,7 @@ typedef struct {
 } fi_piece;
 
 /* The same for several tensors of one dtype. */
-int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t count, const fi_plan *plan, int threads, fi_poll poll,
+int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_plan *plan, int threads, fi_poll poll,
                 void *context);
 
 /* The same for raw words. */
