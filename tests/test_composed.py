@@ -302,6 +302,30 @@ def test_far_indices_without_memory():
         tracemalloc.stop()
 
 
+def test_every_second_row_pasted():
+    values = np.arange(12, dtype=np.float32).reshape(4, 3)
+    pasted = fi.paste(a((9, 3)), np.s_[1:8:2], fi.literal(values))
+    expected = a((9, 3))[...]
+    expected[1:8:2] = values
+    assert (pasted[1:2] == expected[1:2]).all()
+    assert (pasted[::-1] == expected[::-1]).all()
+    assert (pasted.part(np.s_[2:]).take([1, 5, 0, 3]) == expected[2:][[1, 5, 0, 3]]).all()
+    assert (pasted.part(np.s_[::-2]).take([1, 0, 4]) == expected[::-2][[1, 0, 4]]).all()
+
+
+def test_stacks_of_tensors_that_are_nearly_alike():
+    cubes = [a((3, 3, 3), name) for name in "ab"]
+    turned = [cubes[0].transpose(1, 0, 2), cubes[1].transpose(2, 1, 0)]
+    cut = [cubes[0].part(np.s_[:2]), cubes[1].part(np.s_[1:])]
+    pasted = [fi.paste(cubes[k], k, a((3, 3), "row")) for k in (0, 1)]
+    joined = [fi.concatenate([cubes[k], cubes[1 - k]], axis=1 - k, groups=1).reshape(-1) for k in (0, 1)]
+    split = [fi.concatenate([a((n, 2), "x"), a((6 - n, 2), "y")]) for n in (2, 3)]
+    mixed = [cubes[0], fi.recipe("orthogonal", (3, 3, 3), seed=0)]
+    for parts in (turned, cut, pasted, joined, split, mixed):
+        stacked = fi.stack(parts, axis=1)
+        assert (bits(stacked[...]) == bits(np.stack([part[...] for part in parts], axis=1))).all()
+
+
 @pytest.mark.parametrize("block", [1, 100, 1 << 18])
 def test_an_orthogonal_piece_is_made_once_however_its_elements_are_asked_for(monkeypatch, block):
     for module in (kind, composed, reshaped):
