@@ -344,6 +344,7 @@ def test_an_orthogonal_piece_is_made_once_however_its_elements_are_asked_for(mon
         (lambda: fused.take(rows[:, None]), expected[rows[:, None]]),
         (lambda: fused.T.reshape(-1)[5:-7:11], expected.T.reshape(-1)[5:-7:11]),
         (lambda: fused.reshape(-1).take(rows), expected.reshape(-1)[rows]),
+        (lambda: u.reshape(-1)[5:-7], u[...].reshape(-1)[5:-7]),
         (lambda: fi.paste(fused, np.s_[5:9], fi.literal(np.zeros((4, 30), "f4")))[1:5], expected[1:5]),
     ):
         made.clear()
@@ -422,6 +423,7 @@ def test_std_and_bounds_are_of_all_values_together():
         fi.paste(near, np.s_[10:60], far).reshape(-1),
         fi.concatenate([fi.recipe("dirac", (20, 20, 3), seed=0), fi.recipe("ones", (20, 20, 3), seed=0)]),
         fi.literal(np.array([1.0, 4.0])),
+        fi.concatenate([fi.recipe("truncated_normal", 9999, seed=4, lower=-3.0, upper=-1.0), fi.recipe("ones", 9999)]),
     ):
         values = made[...].astype(np.float64)
         assert made.std == pytest.approx(values.std(), rel=0.03)
@@ -635,6 +637,7 @@ def test_hostile_dicts_in_bounded_time_and_memory(case):
     finally:
         tracemalloc.stop()
     message = str(caught.value)
+    assert SAID.get(case, "") in message
     assert message
     assert "\n" not in message
     assert len(message) < 400, message[:500]
