@@ -314,6 +314,21 @@ def test_every_second_row_pasted():
     assert (pasted.part(np.s_[::-2]).take([1, 0, 4]) == expected[::-2][[1, 0, 4]]).all()
 
 
+@pytest.mark.parametrize("length", [1, 3, 4, 31, 500, 600])
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_many_short_pieces_by_several_threads(isa, dtype, length, names):
+    """More than a tile of each tensor, whose pieces lie in memory in turns."""
+    groups = 40_000 // length
+    parts = [fi.recipe("normal", groups * length, dtype=dtype, seed=0, name=name) for name in names]
+    uneven = fi.recipe("uniform", groups * 2, dtype=dtype, seed=0, name="uneven")
+    for all_parts in (parts, [*parts, uneven]):
+        expected = np.concatenate([part[...].reshape(groups, -1) for part in all_parts], axis=1).ravel()
+        place = Guarded(expected.shape, dtype)
+        fi.concatenate(all_parts, groups=groups).fill(place.array, threads=3)
+        assert (bits(place.array) == bits(expected)).all()
+        assert place.untouched()
+
+
 def test_stacks_of_tensors_that_are_nearly_alike():
     cubes = [a((3, 3, 3), name) for name in "ab"]
     turned = [cubes[0].transpose(1, 0, 2), cubes[1].transpose(2, 1, 0)]
