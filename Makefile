@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 CORE = $(wildcard src/fastinit/csrc/*.[ch])
-ALL_C = $(CORE) $(wildcard tests/*.c tests/*/*.c tools/*.c benchmarks/*.c)
+ALL_C = $(CORE) $(wildcard tests/*.c tests/*/*.c tools/*.c benchmarks/*.[ch])
 SOURCES = pyproject.toml setup.py src/fastinit/_kernels.pyx src/fastinit/_kernels.pxd src/fastinit/kernels.pxd $(CORE)
 
 # the frameworks have an environment of their own: make test stays light
@@ -77,7 +77,7 @@ $(VENV)/torch: $(BIN)/python
 # kernels alone, against the ports; Linux on x86-64 only
 WORDS_FLAGS = -std=gnu11 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -Isrc/fastinit/csrc
 AVX2 = -mavx2 -mfma -mf16c -mprfchw
-$(VENV)/words $(VENV)/kernels: $(VENV)/%: benchmarks/%.c $(CORE)
+$(VENV)/words $(VENV)/kernels: $(VENV)/%: benchmarks/%.c benchmarks/clock.h $(CORE)
 	$(CC) $(WORDS_FLAGS) $(AVX2) -c src/fastinit/csrc/isa_avx2.c -o $@-avx2.o
 	$(CC) $(WORDS_FLAGS) $(AVX2) -mavx512f -mavx512dq -mavx512bw -mavx512vl -c src/fastinit/csrc/isa_avx512.c -o $@-avx512.o
 	$(CC) $(WORDS_FLAGS) -DFI_HAVE_AVX2 -DFI_HAVE_AVX512 $< $@-avx2.o $@-avx512.o \

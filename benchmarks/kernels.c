@@ -13,9 +13,9 @@
 #include <sys/ptrace.h>
 #include <sys/user.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "fastinit.h"
 
 enum { STEPPED = 512, TIMED_BYTES = 16384, CALLS = 40, ROUNDS = 250 };
@@ -71,27 +71,13 @@ static counts stepped(const fi_isa *isa, const fi_values *values, size_t element
     return found;
 }
 
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static double clock_hz(void) {
-    long x = 0, n = 200000;
-    double start = seconds();
-    for (long i = 0; i < n; i++)
-        __asm__ volatile("add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0" : "+r"(x));
-    return 4.0 * (double)n / (seconds() - start);
-}
-
 /* Cycles an element: clock and time each at their best, since a neighbour would slow either. */
 static double cycles(const fi_isa *isa, const fi_values *values) {
     const size_t elements = TIMED_BYTES / fi_item_size(values->dtype);
     double hz = 0, fastest = 1e9;
     const double end = seconds() + SECONDS;
     for (int round = 0; round < ROUNDS && (round < 3 || seconds() < end); round++) {
-        const double hz_now = clock_hz(), start = seconds();
+        const double hz_now = clock_hz(200000), start = seconds();
         for (uint64_t call = 0; call < CALLS; call++)
             isa->fill(values, call * elements, elements, memory);
         const double taken = (seconds() - start) / ((double)CALLS * (double)elements);

@@ -162,6 +162,17 @@ def curves(ax, lines, scale):
         ax.spines[side].set_visible(False)
 
 
+def logarithmic(ax, ticks, x_label, y_label):
+    """Both axes, with those ticks (position -> text) and the curves' names."""
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_xticks(list(ticks), list(ticks.values()))
+    plain_numbers(ax.yaxis)
+    ax.set_xlabel(x_label)
+    ax.set_ylabel(y_label)
+    ax.legend(frameon=False, fontsize=9)
+
+
 def sizes(measured):
     """By size, against NumPy and the ceiling."""
     lines = {}
@@ -173,14 +184,8 @@ def sizes(measured):
     figure = figure_of(8, 3.6, "float32 normals by size", measured.caption("sizes", "Warm; bands are quartiles."))
     ax = figure.subplots()
     curves(ax, lines, 1e9)
-    ax.set_xscale("log", base=2)
-    ax.set_yscale("log")
     ticks = {64: "64 B", 1 << 10: "1 KiB", 1 << 15: "32 KiB", 1 << 20: "1 MiB", 1 << 25: "32 MiB", 1 << 30: "1 GiB"}
-    ax.set_xticks(list(ticks), list(ticks.values()))
-    plain_numbers(ax.yaxis)
-    ax.set_xlabel("size of the output")
-    ax.set_ylabel("GB/s")
-    ax.legend(frameon=False, fontsize=9)
+    logarithmic(ax, ticks, "size of the output", "GB/s")
     return figure
 
 
@@ -224,14 +229,8 @@ def orthogonal(measured):
     figure = figure_of(8, 3.6, "Orthogonal float32 matrices, n x n", caption)
     ax = figure.subplots()
     curves(ax, lines, 1e9)
-    ax.set_xscale("log", base=2)
-    ax.set_yscale("log")
     every = sorted({x for points in lines.values() for x, _ in points})
-    ax.set_xticks(every, map(str, every))
-    plain_numbers(ax.yaxis)
-    ax.set_xlabel("n")
-    ax.set_ylabel("GFLOP/s")
-    ax.legend(frameon=False, fontsize=9)
+    logarithmic(ax, {n: str(n) for n in every}, "n", "GFLOP/s")
     return figure
 
 

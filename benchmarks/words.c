@@ -9,8 +9,8 @@
 #include <cpuid.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "fastinit.h"
 
 /* AVX-512: rounds 0 and 1 take 2 multiplications, a shuffle, 2 xors, a blend, a shuffle and the counter's addition;
@@ -19,19 +19,6 @@
 #define AVX512_COUNT (8 + 8 * 6 + 2)
 #define AVX2_COUNT (8 + 8 * 7 + 1 + 2)
 enum { WORDS = 1 << 13, CALLS = 4000 }; /* 32 KiB: in L1 or L2 */
-
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-static double clock_hz(void) {
-    long x = 0, n = 20000000;
-    double start = seconds();
-    for (long i = 0; i < n; i++)
-        __asm__ volatile("add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0" : "+r"(x));
-    return 4.0 * (double)n / (seconds() - start);
-}
 
 /* The family that CPUID gives: 19h are AMD's Zen 3 and 4, 1Ah is Zen 5. */
 static unsigned family(void) {
@@ -70,7 +57,7 @@ int main(void) {
         /* each at its best: another process would slow either, and so raise or lower their product */
         double hz = 0, fastest = 1e9;
         for (int round = 0; round < 15; round++) {
-            const double hz_now = clock_hz(), start = seconds();
+            const double hz_now = clock_hz(20000000), start = seconds();
             for (uint64_t call = 0; call < CALLS; call++)
                 isa->words(out, WORDS, 1, call * WORDS / 4, 2);
             const double taken = (seconds() - start) / ((double)CALLS * WORDS / (2 * lanes));

@@ -13,7 +13,7 @@ from conftest import DTYPES, Guarded, bits
 from fastinit import _kernels
 from fastinit.initializers.parameters import PARAMETERS
 from fastinit.kinds import KINDS, diagonal, sparse
-from fastinit.recipe import made_together
+from fastinit.questions import made_together
 from models import everything
 from test_law import basic_indices, layouts
 

@@ -27,7 +27,8 @@ from .cli_propagation import propagate_command, symmetry_command
 from .cli_tables import PLAN_HEAD, PLAN_RIGHT, bounds_text, plan_json, plan_rows, shape_text, statistics_of
 from .config import config
 from .outline import described
-from .recipe import Recipe, dtype_of
+from .questions import dtype_of
+from .recipe import Recipe
 from .tables import jsonable
 from .terminal import complain, cut_short, print_histogram, print_json, print_table, progress_of, streams
 from .version import __version__

@@ -9,7 +9,8 @@ from rich.filesize import decimal
 
 from .families import fold
 from .outline import described, fans_of, from_to, outline
-from .recipe import Recipe, dtype_of, form
+from .questions import dtype_of, form
+from .recipe import Recipe
 
 #: The columns of `plan`, and which of them are set to the right.
 PLAN_HEAD = ("name", "count", "shape", "dtype", "initializer", "fan_in", "fan_out", "std", "bounds", "bytes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -55,7 +56,7 @@ class Result(Protocol):
 R = TypeVar("R", bound=Result)
 
 
-class Comparison(Generic[R]):
+class Comparison(ABC, Generic[R]):
     """Results, one for each initializer: a sequence of them that prints as tables.
 
     Parameters
@@ -93,9 +94,9 @@ class Comparison(Generic[R]):
         results = [result.to_dict() for result in self.results]
         return {**self.settings, **results[0]} if self._single else {**self.settings, "results": results}
 
+    @abstractmethod
     def panels(self) -> list[Panel]:
         """The pictures, as data."""
-        raise NotImplementedError
 
     def plot(self, path_or_axes: Any = None) -> Figure:
         """Draw it with matplotlib (the extra ``plot``).

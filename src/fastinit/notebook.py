@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from .initializers import Initializer
-from .recipe import Part, Recipe, dtype_of
+from .questions import dtype_of
+from .recipe import Part, Recipe
 from .tables import Table, number
 
 #: Values that a histogram is made of, at most; its bars.

@@ -16,7 +16,6 @@ from .kinds.composed import Cut
 from .kinds.kind import Kind, Named
 from .kinds.making import reshaped, transposed
 from .kinds.reading import kind_of_dict, short
-from .pieces import Piece, pieces
 from .progress import Report, advancing, check_report
 from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed
 from .threads import check_threads
@@ -458,30 +457,6 @@ def check_same_shape(got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     """ValueError unless `out`'s shape is the region's."""
     if got != wanted:
         raise ValueError(f"out has shape {got}, but the region has shape {wanted}")
-
-
-def made_together(part: Part) -> bool:
-    """Whether a piece of the tensor may cost as much as all of it, so that it is better made at once."""
-    return part.recipe._kind.made_together
-
-
-def pieces_of(part: Part, largest: int) -> Iterator[Piece]:
-    """Pieces that are contiguous in C order: of at most `largest` elements, or of what is better made at once."""
-    kind = part.recipe._kind
-    if kind.made_together:
-        largest = kind.together if part._region == kind.region else part.size
-    return pieces(part.shape, largest)
-
-
-def form(part: Part) -> str:
-    """What the tensor is, in a word: its initializer's name, or how it is composed of others."""
-    kind = part._recipe._kind
-    return kind.initializer.name if isinstance(kind, Named) else next(iter(kind.described()))
-
-
-def dtype_of(part: Part) -> str:
-    """The name in `DTYPES` of a recipe's dtype; `Part.dtype` is uint16 for bfloat16 without ml_dtypes."""
-    return part._recipe._dtype
 
 
 def kind_of_part(part: Part) -> Kind:

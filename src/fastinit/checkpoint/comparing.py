@@ -12,7 +12,8 @@ import numpy as np
 
 from ..pieces import Piece, batches, boxes
 from ..progress import Report, advancing, check_report
-from ..recipe import Part, dtype_of, made_together, pieces_of
+from ..questions import dtype_of, made_together, pieces_of
+from ..recipe import Part
 from ..threads import resolve_threads
 from .literals import Hashed
 from .reading import open_checkpoint

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from ..arrays import check_shape
 from ..functions import concatenate, paste, stack
-from ..recipe import Recipe, dtype_of
+from ..questions import dtype_of
+from ..recipe import Recipe
 from .keys import Defaults, Keys
 from .names import Family, Names, inserted, numbers_of
 from .template import Template

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..arrays import MAX_SIZE, check_shape
-from ..recipe import Part, dtype_of
+from ..questions import dtype_of
+from ..recipe import Part
 from ..stream import check_name
 from .literals import metadata_of
 from .opening import open_regular

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..recipe import Part, dtype_of
+from ..questions import dtype_of
+from ..recipe import Part
 from ..wording import near_match
 from .header import compact, make_header
 from .literals import metadata_of

@@ -17,7 +17,8 @@ import numpy as np
 
 from ..pieces import Piece, batches
 from ..progress import Report, advancing
-from ..recipe import Part, made_together, pieces_of
+from ..questions import made_together, pieces_of
+from ..recipe import Part
 from .comparing import holds
 from .layout import File
 from .opening import Directory, InTheWay, NotOurs, kind_of, naming, open_regular

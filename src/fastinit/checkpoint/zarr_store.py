@@ -16,7 +16,8 @@ import numpy as np
 
 from ..pieces import Piece, rows_of_piece
 from ..progress import advancing
-from ..recipe import Part, dtype_of, pieces_of
+from ..questions import dtype_of, pieces_of
+from ..recipe import Part
 from .comparing import holds
 from .header import RECIPES, compact
 from .literals import metadata_of

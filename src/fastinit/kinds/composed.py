@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -46,9 +47,9 @@ class Composed(Kind):
         """What, besides its shape and the others, tells it from another of its class."""
         return None
 
+    @abstractmethod
     def arranged(self, others: Sequence[Kind], n: int) -> Kind:
         """The same made of others with a new axis 0 of length n, which is the result's, too."""
-        raise NotImplementedError
 
     def stacked(self, kinds: Sequence[Composed]) -> Kind | None:
         """Composed as each of the kinds is, of stacks of what they are composed of."""

@@ -7,6 +7,7 @@ copies and rounds.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ class Work(NamedTuple):
         _kernels.multiply(c, a, b, update, self.scratch, self.threads, upper, diagonal)
 
 
-class Matrix:
+class Matrix(ABC):
     """An orthogonal matrix, as a tensor of any number of axes: where its elements lie, and what they are made of.
 
     Parameters
@@ -71,11 +72,13 @@ class Matrix:
         """Terms of the sums that `fill` makes."""
         return self._cost(*self._numbers(positions))
 
+    @abstractmethod
     def _fill(self, work: Work, rows: Numbers, columns: Numbers, grid: np.ndarray) -> None:
-        raise NotImplementedError
+        """Fill `grid`, long side first, with those rows and columns of Q."""
 
+    @abstractmethod
     def _cost(self, rows: Numbers, columns: Numbers) -> int:
-        raise NotImplementedError
+        """Terms of the sums that `_fill` makes."""
 
     def _numbers(self, positions: Sequence[range | np.ndarray]) -> tuple[Numbers, Numbers]:
         long, short = (side.numbers([positions[axis] for axis in side.axes]) for side in (self.long, self.short))

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from ..recipe import Part, dtype_of
+from ..questions import dtype_of
+from ..recipe import Part
 from .memory import DTYPES, check_memory, dtype_name, write
 from .shards import Held, global_shape, held_by, is_dtensor, is_sharded_tensor, jobs
 

@@ -8,7 +8,8 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..arrays import as_output
 from ..pieces import pieces
-from ..recipe import Part, made_together
+from ..questions import made_together
+from ..recipe import Part
 
 #: The dtypes that can be filled, by the names that recipes have for them.
 DTYPES = {

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 
 from ..initializers import Initializer, init
-from ..recipe import Part, Recipe, dtype_of
+from ..questions import dtype_of
+from ..recipe import Part, Recipe
 from ..stream import check_name, check_seed
 from .fill import check_fillable, fill_checked, fill_stack_checked
 from .memory import dtype_name

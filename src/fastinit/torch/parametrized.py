@@ -17,7 +17,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from ..pieces import pieces
-from ..recipe import Part, Recipe, dtype_of, form, made_together
+from ..questions import dtype_of, form, made_together
+from ..recipe import Part, Recipe
 from .fill import tensor
 from .shards import held_by, is_dtensor
 

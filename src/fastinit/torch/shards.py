@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ..recipe import Part, made_together
+from ..questions import made_together
+from ..recipe import Part
 
 #: Positions along one axis that follow each other in memory: ascending ranges of step 1.
 Runs = list[range]
