@@ -21,13 +21,19 @@ DTYPES = {
 GUARD = 0xA5
 
 
+@pytest.fixture(autouse=True)
+def _restore_isa():
+    """A test may choose instruction sets: the next one finds what was there before."""
+    before = _kernels.isa()
+    yield
+    _kernels.use_isa(before)
+
+
 @pytest.fixture(params=_kernels.usable_isas())
 def isa(request):
     """Each instruction set in turn."""
-    before = _kernels.isa()
     _kernels.use_isa(request.param)
-    yield request.param
-    _kernels.use_isa(before)
+    return request.param
 
 
 @pytest.fixture(params=list(DTYPES))

@@ -18,13 +18,6 @@ from models import everything
 from test_law import basic_indices, layouts
 
 
-@pytest.fixture(autouse=True)
-def _restore_isa():
-    before = _kernels.isa()
-    yield
-    _kernels.use_isa(before)
-
-
 def sparse_slowly(shape, sparsity, std, dtype, seed, name):
     """Normals, and in every column zeros where its uniforms are least, one column after the other."""
     rows, columns = shape

@@ -63,13 +63,6 @@ def layouts(draw, shape):
     }
 
 
-@pytest.fixture(autouse=True)
-def _restore_isa():
-    before = _kernels.isa()
-    yield
-    _kernels.use_isa(before)
-
-
 @given(data=st.data(), shape=tensors(), dtype=st.sampled_from(list(DTYPES)), initializer=st.sampled_from(INITIALIZERS))
 @settings(max_examples=5000, deadline=None, derandomize=True)
 def test_any_region_in_any_layout_by_any_threads_and_isa(data, shape, dtype, initializer):
