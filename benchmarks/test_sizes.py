@@ -1,6 +1,6 @@
 """float32 normals from 16 elements to 4 GiB, warm: what a call costs, and where a second thread begins to pay.
 
-One peer besides the ceiling: NumPy, on one thread, since the cost of waking others would be its users' own.
+Besides the constant fill, which is the ceiling, the only peer is NumPy on one thread: it has no threads of its own.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Scaling: each number of threads against the ceiling with as many, and against one thread."""
+"""Scaling: each number of threads against a constant fill with as many threads, and against one thread."""
 
 import os
 

@@ -260,15 +260,15 @@ def test_all_mistakes_at_once(mistakes):
 @pytest.mark.parametrize(
     ("name", "parts", "missing"),
     [
-        ("h.{layer:0..1}", [part("q")], "{layer} is missing in the name"),
-        ("h.{layer:0..1}", [part("{layer}.q"), part("k")], "concatenate 2 ('k'): {layer} is missing"),
-        ("h.{0..1}", [part("q")], "call the range {layer:0..21}, say"),
-        ("{q,k}", [part("q")], "braces without a name"),
-        ("w", [f"{{ name = '{{expert:0..1}}', transpose = {part('q')} }}"], "{expert} is missing in the name"),
+        ("h.{layer:0..1}", [part("q")], "lacks {layer}, without which"),
+        ("h.{layer:0..1}", [part("{layer}.q"), part("k")], "concatenate 2 ('k'): the part's name lacks {layer}"),
+        ("h.{0..1}", [part("q")], "name it, as in {layer:0..21}"),
+        ("{q,k}", [part("q")], "a range without a name"),
+        ("w", [f"{{ name = '{{expert:0..1}}', transpose = {part('q')} }}"], "lacks {expert}, without which"),
         (
             "h.{layer:0..1}",
             [f"{{ name = '{{expert:0..1}}', stack = [{part('{expert}')}] }}"],
-            "{layer} is missing in the name",
+            "lacks {layer}, without which",
         ),
     ],
 )

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
-# What `fastinit.kernels` gives to other Cython code. Names, numbers and signatures stay: new arguments mean a new name.
+# What `fastinit.kernels` gives to other Cython code. Names, constants and
+# signatures will not change: a function that needs more arguments will be a new one, with a new name.
 
 # The dtypes and distributions of `fill_range`.
 cdef enum:

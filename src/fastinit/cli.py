@@ -130,7 +130,7 @@ def plan(manifest: Path, seed: int | None, dtype: str | None, every: bool, quiet
             click.echo(f"{len(recipes)} tensors, {parameters:,} parameters, {decimal(total)} ({total:,} bytes)")
 
 
-@app.command()
+@app.command(short_help="Write the tensors of MANIFEST to OUTPUT.")
 @click.argument("manifest", type=_existing)
 @click.option(
     "-o",
@@ -199,7 +199,7 @@ def write(
             click.echo(f"{out}: part {part} is done; it is complete when the others are")
 
 
-@app.command("verify")
+@app.command("verify", short_help="Make the tensors of FILE again and compare them, to the bit.")
 @click.argument("file", type=_existing)
 @click.argument("manifest", type=_existing, required=False)
 @_seed
@@ -244,7 +244,7 @@ def verify_command(
     return DONE if found.equal else MISMATCH
 
 
-@app.command()
+@app.command(short_help="Show a slice of a tensor: values, statistics, a histogram.")
 @click.argument("file", type=_existing)
 @click.argument("name", metavar="NAME[SLICE]")
 @_seed

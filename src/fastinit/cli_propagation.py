@@ -116,7 +116,7 @@ def _common(command: _Command) -> _Command:
     return command
 
 
-@click.command("propagate", epilog=SYNTAX)
+@click.command("propagate", epilog=SYNTAX, short_help="Push a batch through a random network, and a gradient back.")
 @click.argument("activation", type=_activation, metavar="[ACTIVATION]", default="relu")
 @click.option(
     "--init",
@@ -155,7 +155,7 @@ def propagate_command(
     _show(propagate(given, activation, branch_scale=_branch_scale(branch_scale), **settings), picture, quiet, as_json)
 
 
-@click.command("symmetry", epilog=SYNTAX)
+@click.command("symmetry", epilog=SYNTAX, short_help="Train a small network and count its distinct hidden units.")
 @click.argument("initializers", type=_InitializerType(), nargs=-1, required=True, metavar="INITIALIZER...")
 @click.option("--activation", type=_activation, metavar="NAME", default="relu", show_default=True)
 @click.option("--hidden", type=click.IntRange(min=1), default=8, show_default=True, help="Hidden units.")

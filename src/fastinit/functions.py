@@ -820,7 +820,8 @@ def concatenate(recipes: Iterable[Part], axis: int = 0, groups: int = 1) -> Reci
     Raises
     ------
     TypeError, ValueError
-        What is no recipe, or does not fit the others; more than 65,536 tensors, or nested deeper than 64.
+        What is no recipe, or does not fit the others; more than 65,536
+        tensors, the result and all within it, or nested deeper than 64.
 
     See Also
     --------
@@ -857,7 +858,8 @@ def stack(recipes: Iterable[Part], axis: int = 0) -> Recipe:
     Raises
     ------
     TypeError, ValueError
-        What is no recipe, or does not fit the others; more than 65,536 tensors, or nested deeper than 64.
+        What is no recipe, or does not fit the others; more than 65,536
+        tensors, the result and all within it, or nested deeper than 64.
 
     See Also
     --------

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from .initializers import Initializer, fans, known_parameters
 
-#: The keys that dicts of composed tensors have, one each.
+#: The keys that say what a dict describes where it has no "init": each such dict has one of them.
 FORMS = ("concatenate", "stack", "transpose", "reshape", "paste", "part", "literal")
 
-#: What the tensors within a tensor are is said in at most this many letters.
+#: The initializers of the parts are shown if they take at most this many letters.
 _LONGEST = 60
 
 Dict = Mapping[str, Any]

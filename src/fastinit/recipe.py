@@ -390,7 +390,7 @@ class Recipe(Part):
         ------
         ValueError
             A key missing or unknown, shapes that do not fit, another version of the stream; tensors nested deeper than
-            64, or made of more than 65,536.
+            64, or more than 65,536 of them in all.
         """
         rest = dict(d)
         version = rest.pop("stream", None)

@@ -24,15 +24,15 @@ FORMS = {
 _COMPOSED = ("name", "shape", "seed", "dtype", "in_axis", "out_axis")
 _SINGLE = ("name", "shape", "init", "seed", "dtype")
 
-#: Their values depend on neither name nor seed, so that any number of parts may have one name.
+#: Initializers whose values depend on neither name nor seed: any number of parts filled by them may share a name.
 _CONSTANT = ("zeros", "ones", "constant", "eye", "dirac")
 
 
 class Scope(NamedTuple):
     """The ranges of the tables around a part.
 
-    `words` has what each of the named ones inserts, at first; `varying` the names of those of more than one word, and
-    "" if there is one without a name; `times` how often they make the part.
+    `words` maps each named range to the text of its first number. `varying` has the names of the ranges with more than
+    one number, and "" if one of those has no name. `times` is how often the part is made.
     """
 
     words: Mapping[str, str]
@@ -59,7 +59,7 @@ class _Single(NamedTuple):
 
 
 class Composed(NamedTuple):
-    """A tensor of others; `name` is that of a part, whose ranges its own parts know, or empty."""
+    """A tensor of others. `name` is the part's own, or empty: the parts within it may use the ranges in it."""
 
     where: str
     name: str
@@ -177,7 +177,7 @@ class Composer:
         if form == "paste":
             at = self._keys.attempt(where, lambda: _index(table["at"])) if "at" in table else None
             if "at" not in table:
-                self._keys.note(where, "at is missing: the region, an integer or [start, stop, step] for each axis")
+                self._keys.note(where, "at is missing: an integer, [start, stop] or [start, stop, step] for each axis")
             return None if at is None else lambda parts: paste(parts[1], at, parts[0])
         given = {key: table[key] for key in FORMS[form] if key in table}
         for key in ("axis", "groups"):
@@ -197,7 +197,7 @@ class Composer:
     # ---- making --------------------------------------------------------------------------------------------------
 
     def make(self, composed: Composed, words: Mapping[str, str]) -> Recipe | None:
-        """The recipe where the ranges around it insert those words."""
+        """The recipe for one choice of the numbers of the ranges around it."""
         mine: set[tuple[int, str]] = set()
         return self._compose_parts(composed, words, mine)
 
@@ -263,10 +263,10 @@ def unlike(name: str, place: str) -> str:
 
 def _unused(missing: str) -> str:
     if missing:
-        return f"{{{missing}}} is missing in the name: for all its numbers the part would have the same values"
+        return f"the part's name lacks {{{missing}}}, without which it would have the same values for all its numbers"
     return (
-        "a name around it has braces without a name: call the range {layer:0..21}, say, and insert {layer} "
-        "in the name of the part, which else would have the same values each time"
+        "the tensor around this part has a range without a name: name it, as in {layer:0..21}, and put {layer} in the "
+        "part's name; otherwise the part would have the same values for every number"
     )
 
 
@@ -289,4 +289,4 @@ def _index(at: Any) -> tuple[int | slice, ...]:
         ]
         if len(entries) == len(at) and all(isinstance(entry, slice) or type(entry) is int for entry in entries):
             return tuple(entries)
-    raise ValueError("at must be a list of an integer or [start, stop, step] for each axis")
+    raise ValueError("at must be a list of an integer, [start, stop] or [start, stop, step] for each axis")

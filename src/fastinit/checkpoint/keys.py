@@ -15,7 +15,7 @@ from ..wording import near_match
 from .formula import FANS, Formula, Tensor
 from .template import FAN_KEYS, Template, is_formula
 
-#: A manifest with more mistakes than this is read no further.
+#: A manifest is read no further than its mistake of this number.
 MOST_MISTAKES = 10_000
 
 T = TypeVar("T")

@@ -22,16 +22,16 @@ from ..recipe import Part, Recipe
 
 #: The key of a literal's hash, in the place of "literal".
 KEY = "literal_sha256"
-#: Bytes of a literal that is in the metadata itself.
+#: A literal of at most this many bytes is in the metadata itself.
 LONGEST = 4096
 #: Bytes of a tensor that are looked through at once.
 PIECE = 1 << 20
-#: Bytes of literals that are read back, unless the disk has as many of the file.
+#: Literals of more bytes than this are read back only if the file on the disk is that large.
 LARGEST = 1 << 28
 
 #: Keys of dicts, or of lists of dicts, of the tensors that one is made of.
 _INNER = ("concatenate", "stack", "transpose", "reshape", "paste", "onto", "part")
-#: Those of tensors of which some elements may not be in the whole.
+#: Keys of tensors of which the whole may leave out some elements.
 _HIDING = ("onto", "part")
 
 Leaf = Callable[[Mapping[str, Any], bool], Mapping[str, Any]]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..wording import near_match
 from .formula import RESERVED
 
-#: More tensors than this, or more bytes of their names, are a mistake in a brace.
+#: More tensors than this, or more letters in all their names, can only be a mistake in a brace.
 MOST_TENSORS = 1_000_000
 LONGEST_NAMES = 100_000_000
 
@@ -28,11 +28,14 @@ class Names:
 
     @property
     def too_many(self) -> bool:
-        """Whether there are more than there may be, which has been said."""
+        """Whether there were too many tensors; the mistake has been noted already."""
         return self._count > MOST_TENSORS
 
     def family(self, name: str, times: int = 1) -> Family:
-        """What a name with braces stands for, so many times; ValueError where that is nothing, or too much."""
+        """What a name with braces stands for, each of its names counted `times` times.
+
+        ValueError where the braces are wrong or the names too many.
+        """
         family = Family(name, self._room // times)
         self._room -= family.letters * times
         self._count += family.count * times

@@ -8,7 +8,7 @@ from typing import Any
 from ..initializers import Initializer, axes_that_matter, check_parameter, fans, init, known_parameters
 from .formula import FANS, Formula, Tensor
 
-#: The keys of a table that say what `fan_in` and `fan_out` are in its formulas, and the axes where nothing else says.
+#: The keys of a table that decide what `fan_in` and `fan_out` are in its formulas; and the axes' defaults.
 FAN_KEYS = ("in_axis", "out_axis", "batch_axis", "fan_in", "fan_out")
 _AXES = {"in_axis": (-2,), "out_axis": (-1,), "batch_axis": ()}
 

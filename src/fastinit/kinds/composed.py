@@ -14,9 +14,9 @@ from ..arrays import check_shape
 from ..walks import Step, Walk, through, walk_of
 from .kind import BLOCK, Advance, Kind, stacked_alike
 
-#: Composed tensors are nested no deeper, and are made of no more tensors, each time that one occurs.
+#: How deep a composed tensor is nested, and how many tensors it has in all, each as often as it occurs, at most.
 DEEPEST, MOST = 64, 1 << 16
-#: What is made of more is not shown with all of them.
+#: A repr lists the tensors within it up to this many; beyond that it says how many.
 FEW = 8
 
 
@@ -34,7 +34,7 @@ class Composed(Kind):
         if depth > DEEPEST:
             raise ValueError(f"composed tensors are nested at most {DEEPEST} deep")
         if count > MOST:
-            raise ValueError(f"a composed tensor is made of at most {MOST} tensors, got {count}")
+            raise ValueError(f"a composed tensor and those within it are at most {MOST} tensors, got {count}")
         super().__init__(check_shape(tuple(shape)), others[0].dtype)
         for other in others:
             if other.dtype != self.dtype:
@@ -49,7 +49,7 @@ class Composed(Kind):
 
     @abstractmethod
     def arranged(self, others: Sequence[Kind], n: int) -> Kind:
-        """The same made of others with a new axis 0 of length n, which is the result's, too."""
+        """This arrangement of `others`, each of which has a new axis 0 of length n; the result has that axis, too."""
 
     def stacked(self, kinds: Sequence[Composed]) -> Kind | None:
         """Composed as each of the kinds is, of stacks of what they are composed of."""
@@ -162,7 +162,7 @@ class Cut(Composed):
 def described_part(whole: Kind, region: plan.Region) -> dict[str, Any]:
     """The dict of a region of a tensor; with new axes, that of a reshaped one."""
     own = len(whole.shape)
-    if len(region.ranges) > own:  # a new axis of no elements: there is nothing that the rest could tell
+    if len(region.ranges) > own:  # a new axis of length 0: no elements to describe
         return {"literal": "", "dtype": whole.dtype, "shape": list(region.shape)}
     at = [_entry(along, axis in region.axes) for axis, along in enumerate(region.ranges)]
     part = {"part": whole.described(), "at": at}
@@ -322,4 +322,4 @@ def scattered(
 
 
 def _unheard(share: int) -> None:
-    """What is written a second time is no progress."""
+    """Ignores progress: these elements were counted when `onto` was written."""

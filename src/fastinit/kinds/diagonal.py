@@ -101,7 +101,7 @@ class Dirac(Placed, Named):
         outs, ins = positions[self._out_axis], as_array(positions[self._in_axis])
         channels = grid.transpose((*self._spatial, self._out_axis, self._in_axis))
         centres = [np.flatnonzero(as_array(positions[axis]) == at) for axis, at in self._spatial.items()]
-        for at in itertools.product(*centres):  # one at most, but that gathered rows may repeat it
+        for at in itertools.product(*centres):  # at most one, unless gathered rows repeat it
             _mark_equal(as_array(outs) % self._group, ins, channels[at], self._one)
         advance(grid.size)
 

@@ -38,7 +38,7 @@ class Joined(Composed):
         return self.axis, self.groups, self.lengths
 
     def stacked(self, kinds: Sequence[Composed]) -> Kind | None:
-        """None where more is alike within each of the kinds."""
+        """None where each kind has more tensors than there are kinds: to join those within each gains more."""
         return super().stacked(kinds) if len(self.others) <= len(kinds) else None
 
     def alike(self) -> Kind | None:
@@ -49,7 +49,7 @@ class Joined(Composed):
 
     @property
     def together(self) -> int:
-        """One tensor after the other, where they lie so and have equal shapes."""
+        """The size of one tensor, where the tensors have equal shapes and follow each other in C order."""
         before = math.prod(self.shape[: self.axis]) * self.groups
         size = math.prod(self.others[0].shape)
         return max(1, size) if before == 1 and len(set(self.lengths)) == 1 else super().together
@@ -128,7 +128,7 @@ class Joined(Composed):
         alike.fill_walk(Walk((other, *walk.starts), tuple(steps)), array, threads, advance)
 
     def _fill_run(self, walk: Walk, array: np.ndarray, other: int, threads: int | None, advance: Advance) -> None:
-        """Fills an array whose elements are all one tensor's, in one piece of it but for steps of whole periods."""
+        """Fills an array whose elements are all in one piece of one tensor, but for steps of whole periods."""
         start = self._position(walk.starts[self.axis], other)
         self._fill(other, walk.moved(self.axis, start, self._within(walk, other)), array, threads, advance)
 
@@ -183,7 +183,7 @@ class Joined(Composed):
         }
 
     def _within(self, walk: Walk, other: int) -> dict[int, Step]:
-        """The steps of those axes within one of the tensors."""
+        """The steps of the periodic axes, within one of the tensors."""
         return {k: Step(self.axis, n * self.lengths[other]) for k, n in self._periodic(walk).items()}
 
     def _runs_of(self, step: int, count: int) -> int:

@@ -58,7 +58,7 @@ class Kind(ABC):
 
     @property
     def together(self) -> int:
-        """Where it is made together: how many elements, from each multiple of that on in C order, are so at once."""
+        """Only where `made_together`: in C order, each block of this many elements is best made at once."""
         return max(1, math.prod(self.shape))
 
     @property

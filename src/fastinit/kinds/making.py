@@ -1,4 +1,4 @@
-"""Composed kinds from arguments: what functions, methods and dicts check alike."""
+"""Makes composed kinds and checks their arguments, for functions, methods of recipes and dicts alike."""
 
 from __future__ import annotations
 

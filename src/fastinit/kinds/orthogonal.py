@@ -76,7 +76,7 @@ class Orthogonal(_WithMatrix):
 class DeltaOrthogonal(_WithMatrix):
     """Zeros, with an orthogonal matrix (in axes x out axes) at the centre of the spatial axes.
 
-    The matrix is the one of shape[in_axis] + shape[out_axis] by itself.
+    The matrix has the values of an orthogonal tensor of shape (*in axes, *out axes) with the same seed and name.
     """
 
     __slots__ = ("_axes", "_spatial")

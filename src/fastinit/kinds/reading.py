@@ -80,8 +80,8 @@ class _Reader:
 
     def hashed(self, text: Any, rest: dict[str, Any], depth: int) -> Kind:
         raise ValueError(
-            "of a long literal a file's metadata has the SHA-256 alone, from which it cannot be made: its values are "
-            "those of the tensor in the file; whoever wrote it has the recipe"
+            "this tensor has a long literal, of which the file's metadata has only the SHA-256: it cannot be made from "
+            "the dict; its values are in the file itself"
         )
 
     def literal(self, text: Any, rest: dict[str, Any], depth: int) -> Kind:

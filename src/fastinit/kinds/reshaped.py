@@ -12,7 +12,7 @@ from ..walks import Step, Walk, flattened, strides_of
 from .composed import Composed
 from .kind import BLOCK, Advance, Kind, in_elements, offsets_of
 
-#: So many elements are made and passed over sooner than one is made by itself.
+#: It is cheaper to make this many elements in a row and drop all but one than to make that one by itself.
 COVERED = 4096
 
 
