@@ -20,6 +20,7 @@ def _run(rank, world, port, function, arguments, errors):
         errors.put(f"process {rank} of {world}:\n{traceback.format_exc()}")
         os._exit(1)  # the others may wait for this one
     dist.destroy_process_group()
+    os._exit(0)  # gloo's threads, if the interpreter goes on to take them down, now and then abort the process
 
 
 def in_processes(world, function, *arguments):
