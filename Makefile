@@ -8,6 +8,8 @@ SOURCES = pyproject.toml setup.py src/fastinit/_kernels.pyx src/fastinit/_kernel
 
 # the frameworks have an environment of their own: make test stays light
 FRAMEWORKS = .venv-frameworks
+# by its exact version: any other brings gigabytes of CUDA
+TORCH = torch==2.13.0
 
 .PHONY: help test test-frameworks demo lint format bench bench-full portability package sanitize fuzz pictures docs clean
 help:
@@ -45,9 +47,8 @@ $(VENV)/group-%: $(BIN)/python pyproject.toml
 test: $(VENV)/built $(VENV)/group-test
 	$(BIN)/python -m pytest -q
 
-# torch by its exact version: any other brings gigabytes of CUDA
 $(FRAMEWORKS)/group-frameworks: $(FRAMEWORKS)/bin/python pyproject.toml
-	$(FRAMEWORKS)/bin/python -m pip install --quiet torch==2.13.0
+	$(FRAMEWORKS)/bin/python -m pip install --quiet $(TORCH)
 	$(FRAMEWORKS)/bin/python -m pip install --quiet --group frameworks
 	@touch $@
 
@@ -69,18 +70,17 @@ format: $(VENV)/group-lint
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(ALL_C)
 
-# torch by its exact version: any other brings gigabytes of CUDA
 $(VENV)/torch: $(BIN)/python
-	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet $(TORCH)
 	@touch $@
 
 # kernels alone, against the ports; Linux on x86-64 only
-WORDS_FLAGS = -std=gnu11 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -Isrc/fastinit/csrc
+KERNELS_FLAGS = -std=gnu11 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -Isrc/fastinit/csrc
 AVX2 = -mavx2 -mfma -mf16c -mprfchw
 $(VENV)/words $(VENV)/kernels: $(VENV)/%: benchmarks/%.c benchmarks/clock.h $(CORE)
-	$(CC) $(WORDS_FLAGS) $(AVX2) -c src/fastinit/csrc/isa_avx2.c -o $@-avx2.o
-	$(CC) $(WORDS_FLAGS) $(AVX2) -mavx512f -mavx512dq -mavx512bw -mavx512vl -c src/fastinit/csrc/isa_avx512.c -o $@-avx512.o
-	$(CC) $(WORDS_FLAGS) -DFI_HAVE_AVX2 -DFI_HAVE_AVX512 $< $@-avx2.o $@-avx512.o \
+	$(CC) $(KERNELS_FLAGS) $(AVX2) -c src/fastinit/csrc/isa_avx2.c -o $@-avx2.o
+	$(CC) $(KERNELS_FLAGS) $(AVX2) -mavx512f -mavx512dq -mavx512bw -mavx512vl -c src/fastinit/csrc/isa_avx512.c -o $@-avx512.o
+	$(CC) $(KERNELS_FLAGS) -DFI_HAVE_AVX2 -DFI_HAVE_AVX512 $< $@-avx2.o $@-avx512.o \
 	    $(addprefix src/fastinit/csrc/,isa_base.c prepare.c tiles.c parallel.c dispatch.c) -o $@ -lm -lpthread
 KERNELS = if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(MAKE) -s $(VENV)/words $(VENV)/kernels && $(VENV)/words && $(VENV)/kernels; fi
 

@@ -258,9 +258,8 @@ def main():
     arguments.add_argument("-o", "--output", type=Path, default=PICTURES, help="a folder (default: docs/pictures)")
     given = arguments.parse_args()
     measured = Measured(given.name or newest())
-    subjects = {throughput: "fills", fresh: "fills", sizes: "sizes", threads: "threads", orthogonal: "orthogonal"}
-    for draw, subject in (subjects | {construction: "construction"}).items():
-        if measured.jobs(subject):
+    for draw in (throughput, fresh, sizes, threads, orthogonal, construction):
+        if measured.jobs("fills" if draw in (throughput, fresh) else draw.__name__):
             with rc_context({"svg.hashsalt": "fastinit"}):  # the same file each time
                 text = io.StringIO()
                 draw(measured).savefig(text, format="svg", metadata={"Date": None, "Creator": None})

@@ -72,10 +72,11 @@ def run(path: Path) -> None:
     printed = ""
     for block in blocks(text):
         where = f"{path}:{block.line}"
-        missing = [name for name in re.findall(r"\w+", block.said) if importlib.util.find_spec(name) is None]
+        needed = re.findall(r"\w+", block.said) if block.marker == "needs" else []
+        missing = [name for name in needed if importlib.util.find_spec(name) is None]
         if block.marker == "not run":
             print(f"{where}: not run: {block.said}")
-        elif block.marker == "needs" and missing and not os.environ.get("NEED_ALL"):
+        elif missing and not os.environ.get("NEED_ALL"):
             print(f"{where}: left out for want of {', '.join(missing)}")
         else:
             try:

@@ -199,6 +199,7 @@ def test_any_region_rows_layout_threads_and_isa(data, dtype, shape, depth):
         recipe.fill(place.array, index, threads=threads, progress=lambda now, total: done.append((now, total)))
         assert (bits(place.array) == bits(region)).all()
         assert place.untouched()
+        assert bool(done) == bool(region.size)
         assert not done or (done[-1][0] == done[-1][1] and [now for now, _ in done] == sorted(now for now, _ in done))
         if region.ndim and region.shape[0]:
             n = region.shape[0]

@@ -18,6 +18,8 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 #: Larger tensors have no 64-bit counters left for their words.
 MAX_SIZE = 1 << 62
+#: NumPy's arrays have no more.
+MAX_AXES = 64
 
 
 def bfloat16_type() -> Any:
@@ -72,8 +74,8 @@ def check_shape(shape: Any) -> tuple[int, ...]:
         raise TypeError(f"a shape is made of integers, not {shape!r}")
     if checked and min(checked) < 0:
         raise ValueError(f"negative length in shape {checked}")
-    if len(checked) > 64:
-        raise ValueError(f"a shape has at most 64 axes, got {len(checked)}")
+    if len(checked) > MAX_AXES:
+        raise ValueError(f"a shape has at most {MAX_AXES} axes, got {len(checked)}")
     if (checked and max(checked) >= MAX_SIZE) or math.prod(checked) >= MAX_SIZE:
         raise ValueError(f"shape {checked} has 2**62 elements or more")
     return checked

@@ -30,8 +30,8 @@ def statistics_of(values: np.ndarray) -> tuple[dict[str, float], list[int], list
         return statistics, [], []
     with np.errstate(over="ignore"):
         mean, std = float(finite.mean()), float(finite.std())
-    statistics |= {"mean": mean, "std": std, "min": float(finite.min()), "max": float(finite.max())}
     low, high = finite.min(), finite.max()
+    statistics |= {"mean": mean, "std": std, "min": float(low), "max": float(high)}
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             counts, edges = np.histogram(finite, bins=BINS if low < high else 1, range=(low, high))

@@ -124,6 +124,14 @@ def row_positions(indices: Any, length: int) -> np.ndarray:
     return rows
 
 
+def strides_of(shape: Sequence[int]) -> list[int]:
+    """How many elements it is from one position to the next along each axis, in C order."""
+    strides = [1] * len(shape)
+    for axis in range(len(shape) - 1, 0, -1):
+        strides[axis - 1] = strides[axis] * shape[axis]
+    return strides
+
+
 def kernel_axes(
     region: Region, shape: tuple[int, ...], out: np.ndarray, rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, int, Sequence[Axis]]:
@@ -140,9 +148,7 @@ def kernel_axes(
     axes : sequence of (count, index step, byte step, positions or None)
         Largest byte step first; neighbours that are one run of memory and of flat index are one axis.
     """
-    steps = [1] * len(shape)
-    for axis in range(len(shape) - 1, 0, -1):
-        steps[axis - 1] = steps[axis] * shape[axis]
+    steps = strides_of(shape)
     first = 0
     for step, along in zip(steps, region.ranges):
         first += step * along.start
@@ -168,9 +174,12 @@ def flat_axes(
     order = sorted(range(out.ndim), key=lambda i: -abs(out.strides[i]))
     for i in order:
         count, step, stride = out.shape[i], index_steps[i], out.strides[i]
-        if i < len(tables) and tables[i] is not None:
-            found.append((count, step, stride, tables[i]))
-        elif count > 1:
+        table = tables[i] if i < len(tables) else None
+        if count == 1:
+            first += 0 if table is None else step * int(table[0])
+        elif table is not None:
+            found.append((count, step, stride, table))
+        else:
             if found and found[-1][3] is None and found[-1][1:3] == (step * count, stride * count):
                 count *= found.pop()[0]
             found.append((count, step, stride, None))

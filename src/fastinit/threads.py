@@ -69,6 +69,11 @@ def resolve_threads(threads: int | None) -> int:
     return get_num_threads() if threads is None else _check(threads, "threads")
 
 
+def threads_for(threads: int | None, elements: int) -> int:
+    """`threads`, which have been checked; or the default for that many elements."""
+    return default_for(elements) if threads is None else threads
+
+
 def default_for(elements: int) -> int:
     """The default for that many elements: not looked up where it does not matter."""
     return 1 if elements < SERIAL_BELOW else get_num_threads()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .plan import Region
+from .plan import Region, strides_of
 
 
 class Step(NamedTuple):
@@ -36,9 +35,11 @@ class Walk(NamedTuple):
         """The axes of the array that move along that axis of the tensor."""
         return [k for k, step in enumerate(self.steps) if step.axis == axis]
 
-    def moved(self, axis: int, start: int, changed: dict[int, Step]) -> Walk:
-        """The same but for the start along one axis of the tensor and some of the steps."""
+    def moved(self, axis: int, start: int, changed: Mapping[int, Step] | None = None) -> Walk:
+        """The same but for the start along one axis of the tensor, and for some of the steps."""
         starts = (*self.starts[:axis], start, *self.starts[axis + 1 :])
+        if not changed:
+            return Walk(starts, self.steps)
         return Walk(starts, tuple(changed.get(k, step) for k, step in enumerate(self.steps)))
 
     def cut(self, k: int, array: np.ndarray, low: int, high: int, every: int = 1) -> tuple[Walk, np.ndarray]:
@@ -50,7 +51,7 @@ class Walk(NamedTuple):
         walk = self.with_step(k, Step(axis, step * every))
         if axis is None:
             return walk, view
-        return walk.moved(axis, self.starts[axis] + step * low, {}), view
+        return walk.moved(axis, self.starts[axis] + step * low), view
 
     def with_step(self, k: int, step: Step) -> Walk:
         """The same but for the step of axis k of the array."""
@@ -71,7 +72,7 @@ class Walk(NamedTuple):
         offset = step * position if table is None else int(table[position])
         before: tuple[Any, ...] = (slice(None),) * k
         view = array[(*before, position, ...)]
-        walk = self if axis is None else self.moved(axis, self.starts[axis] + offset, {})
+        walk = self if axis is None else self.moved(axis, self.starts[axis] + offset)
         return Walk(walk.starts, (*walk.steps[:k], *walk.steps[k + 1 :])), view
 
     def without(self, axis: int) -> Walk:
@@ -90,7 +91,7 @@ class Walk(NamedTuple):
             last = step * (array.shape[k] - 1)
             walk = walk.with_step(k, Step(axis, -step))
             if axis is not None:
-                walk = walk.moved(axis, walk.starts[axis] + last, {})
+                walk = walk.moved(axis, walk.starts[axis] + last)
         if turned:
             array = array[tuple(slice(None, None, -1) if k in turned else slice(None) for k in range(array.ndim))]
         return walk, array
@@ -131,11 +132,6 @@ def through(region: Region, walk: Walk) -> Walk:
         else:
             steps.append(Step(None, 1))
     return Walk(tuple(starts), tuple(steps))
-
-
-def strides_of(shape: Sequence[int]) -> list[int]:
-    """How many elements it is from one position to the next along each axis, in C order."""
-    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
 def flattened(walk: Walk, shape: Sequence[int]) -> Walk:

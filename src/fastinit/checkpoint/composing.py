@@ -281,12 +281,12 @@ def _inner(where: str, key: str, part: Any) -> str:
 
 def _index(at: Any) -> tuple[int | slice, ...]:
     """The index that the entries of `at` stand for."""
-    if isinstance(at, list) and len(at) <= 64:
-        entries = [
-            slice(*entry) if isinstance(entry, list) and 2 <= len(entry) <= 3 else entry
-            for entry in at
-            if not isinstance(entry, list) or all(type(number) is int for number in entry)
-        ]
-        if len(entries) == len(at) and all(isinstance(entry, slice) or type(entry) is int for entry in entries):
-            return tuple(entries)
-    raise ValueError("at must be a list of an integer, [start, stop] or [start, stop, step] for each axis")
+    if not isinstance(at, list) or len(at) > 64 or not all(map(_is_entry, at)):
+        raise ValueError("at must be a list of an integer, [start, stop] or [start, stop, step] for each axis")
+    return tuple(slice(*entry) if isinstance(entry, list) else entry for entry in at)
+
+
+def _is_entry(entry: Any) -> bool:
+    """An integer, or two or three of them; True and False are none."""
+    numbers = entry if isinstance(entry, list) and 2 <= len(entry) <= 3 else [entry]
+    return all(type(number) is int for number in numbers)

@@ -164,13 +164,16 @@ def described_part(whole: Kind, region: plan.Region) -> dict[str, Any]:
     own = len(whole.shape)
     if len(region.ranges) > own:  # a new axis of length 0: no elements to describe
         return {"literal": "", "dtype": whole.dtype, "shape": list(region.shape)}
-    at = [_entry(along, axis in region.axes) for axis, along in enumerate(region.ranges)]
-    part = {"part": whole.described(), "at": at}
+    part = {"part": whole.described(), "at": _described_index(region)}
     return {"reshape": part, "shape": list(region.shape)} if None in region.axes else part
 
 
-def _entry(along: range, kept: bool) -> int | list[int]:
-    return [along.start, along.start + len(along) * along.step, along.step] if kept else along.start
+def _described_index(region: plan.Region) -> list[int | list[int]]:
+    """An integer for each axis that the region has not, [start, stop, step] for each that it has."""
+    return [
+        [along.start, along.start + len(along) * along.step, along.step] if axis in region.axes else along.start
+        for axis, along in enumerate(region.ranges)
+    ]
 
 
 class Pasted(Composed):
@@ -197,8 +200,8 @@ class Pasted(Composed):
         return [math.prod(self.shape) - hole, hole]
 
     def described(self) -> dict[str, Any]:
-        at = [_entry(along, axis in self.hole.axes) for axis, along in enumerate(self.hole.ranges)]
-        return {"paste": self.others[1].described(), "onto": self.others[0].described(), "at": at}
+        onto, what = (other.described() for other in self.others)
+        return {"paste": what, "onto": onto, "at": _described_index(self.hole)}
 
     def fill_walk(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
         onto = self.others[0]

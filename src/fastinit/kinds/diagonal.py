@@ -47,9 +47,6 @@ class Eye(Placed, Named):
         least, greatest = self.values.bounds
         return min(0.0, least), max(0.0, greatest)
 
-    def cost_at(self, positions: Positions) -> int:
-        return math.prod(map(len, positions))
-
     def fill_at(self, positions: Positions, grid: np.ndarray, threads: int, advance: Advance) -> None:
         """Zeros, then the gain where row and column are equal."""
         fill_constant(0.0, self.dtype, grid, threads)
@@ -92,9 +89,6 @@ class Dirac(Placed, Named):
     @property
     def bounds(self) -> tuple[float, float]:
         return 0.0, 1.0
-
-    def cost_at(self, positions: Positions) -> int:
-        return math.prod(map(len, positions))
 
     def fill_at(self, positions: Positions, grid: np.ndarray, threads: int, advance: Advance) -> None:
         fill_constant(0.0, self.dtype, grid, threads)

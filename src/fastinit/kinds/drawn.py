@@ -16,10 +16,10 @@ from ..initializers.names import Initializer
 from ..initializers.parameters import kernel_values
 from ..initializers.scales import Distribution, mean_of, scaled, truncated_std
 from ..stream import hashed
-from ..threads import default_for
+from ..threads import threads_for
 from ..walks import Walk, flattened
 from .joined import Stacked
-from .kind import Advance, Kind, Named, positions_of
+from .kind import Advance, Kind, Named, all_sums, positions_of
 
 #: Values up to this are rounded to zero: half the smallest positive float16, and bfloat16.
 _FLUSHED = {"float16": 2.0**-25, "bfloat16": 2.0**-134}
@@ -49,8 +49,7 @@ class Drawn(Named):
 
     def fill(self, region: plan.Region, array: np.ndarray, threads: int | None, advance: Advance) -> None:
         size = array.size
-        if threads is None:
-            threads = default_for(size)
+        threads = threads_for(threads, size)
         if region is self.region and array.flags.c_contiguous:  # making a plan takes longer than a small fill
             _kernels.fill(self.values, array, 0, [(size, 1, array.itemsize, None)], threads)
         else:
@@ -62,12 +61,12 @@ class Drawn(Named):
         self, region: plan.Region, rows: np.ndarray, array: np.ndarray, threads: int | None, advance: Advance
     ) -> None:
         out, first, axes = plan.kernel_axes(region, self.shape, array, np.ascontiguousarray(rows))
-        _kernels.fill(self.values, out, first, axes, default_for(array.size) if threads is None else threads)
+        _kernels.fill(self.values, out, first, axes, threads_for(threads, array.size))
         advance(array.size)
 
     def fill_walk(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
         out, first, axes = self.plan_of(walk, array)
-        _kernels.fill(self.values, out, first, axes, default_for(array.size) if threads is None else threads)
+        _kernels.fill(self.values, out, first, axes, threads_for(threads, array.size))
         advance(array.size)
 
     def plan_of(self, walk: Walk, array: np.ndarray) -> tuple[np.ndarray, int, Sequence[_kernels.Axis]]:
@@ -97,16 +96,14 @@ class DrawnStack(Stacked):
     others: tuple[Drawn, ...]
 
     def fill_walk(self, walk: Walk, array: np.ndarray, threads: int | None, advance: Advance) -> None:
-        offsets = np.zeros(1, np.int64)
-        for k in walk.along(0):
-            offsets = (offsets[:, None] + np.arange(array.shape[k], dtype=np.int64) * array.strides[k]).ravel()
+        of_memory = (np.arange(array.shape[k], dtype=np.int64) * array.strides[k] for k in walk.along(0))
+        offsets = all_sums(0, of_memory)
         values = [self.others[position].values for position in positions_of(walk, 0, array.shape)]
         one, view = walk, array
         for k in reversed(walk.along(0)):
             one, view = one.at(k, view, 0)
         out, first, axes = self.others[0].plan_of(one.without(0), view)
-        threads = default_for(array.size) if threads is None else threads
-        _kernels.fill_each(values, offsets, out, first, axes, threads)
+        _kernels.fill_each(values, offsets, out, first, axes, threads_for(threads, array.size))
         advance(array.size)
 
     def stacked(self, kinds: Sequence[Kind]) -> None:

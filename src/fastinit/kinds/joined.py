@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import MAX_SIZE
+from ..arrays import MAX_AXES, MAX_SIZE
 from ..walks import Step, Walk
 from .composed import Composed, scattered
 from .kind import Advance, Kind, offsets_of, stacked_alike
@@ -25,7 +25,9 @@ class Joined(Composed):
 
     __slots__ = ("_alike", "axis", "edges", "groups", "lengths", "period")
 
-    def __init__(self, shape: Sequence[int], others: Sequence[Kind], axis: int, groups: int, lengths: Sequence[int]):
+    def __init__(
+        self, shape: Sequence[int], others: Sequence[Kind], axis: int, groups: int, lengths: Sequence[int]
+    ) -> None:
         super().__init__(shape, others)
         self.axis = axis
         self.groups = groups
@@ -44,7 +46,8 @@ class Joined(Composed):
     def alike(self) -> Kind | None:
         """All of the tensors stacked along a new axis 0, where they are of one structure; None where they are not."""
         if self._alike is None:
-            self._alike = (stacked_alike(self.others) if len(self.others) > 1 else None,)
+            one_more = len(self.others) > 1 and len(self.others[0].shape) < MAX_AXES
+            self._alike = (stacked_alike(self.others) if one_more else None,)
         return self._alike[0]
 
     @property
@@ -61,7 +64,7 @@ class Joined(Composed):
             offset = (least // self.period) * self.period + self.edges[other]
             if greatest - offset < self.lengths[other]:
                 start = walk.starts[self.axis] + self._position(least, other) - least
-                self._fill(other, walk.moved(self.axis, start, {}), array, threads, advance)
+                self._fill(other, walk.moved(self.axis, start), array, threads, advance)
                 return
         regular = self._periodic(walk)
         others = [k for k in walk.along(self.axis) if k not in regular]
@@ -84,20 +87,19 @@ class Joined(Composed):
 
     def _fill_along(self, walk: Walk, array: np.ndarray, k: int, threads: int | None, advance: Advance) -> None:
         """Fills an array one of whose axes runs through the pieces."""
-        step, count, start = walk.steps[k].step, array.shape[k], walk.starts[self.axis]
+        step, count = walk.steps[k].step, array.shape[k]
         again = math.lcm(step, self.period) // step  # so many elements on, the pieces are cut in the same way
         times = count // again
-        if times > 1:
+        if times > 1 and array.ndim < MAX_AXES:
             body, view = walk.cut(k, array, 0, times * again)
             body, view = body.split(k, view, again)
-            self._fill_runs(body, view, k + 1, step, start, threads, advance)
+            self._fill_runs(body, view, k + 1, threads, advance)
             walk, array = walk.cut(k, array, times * again, count)
-            start = walk.starts[self.axis]
-        self._fill_runs(walk, array, k, step, start, threads, advance)
+        self._fill_runs(walk, array, k, threads, advance)
 
-    def _fill_runs(
-        self, walk: Walk, array: np.ndarray, k: int, step: int, start: int, threads: int | None, advance: Advance
-    ) -> None:
+    def _fill_runs(self, walk: Walk, array: np.ndarray, k: int, threads: int | None, advance: Advance) -> None:
+        """Fills an array whose axis k runs through the pieces, and whose other axes run from period to period."""
+        start, step = walk.starts[self.axis], walk.steps[k].step
         low, count = 0, array.shape[k]
         while low < count:
             number = (start + step * low) % self.period
@@ -105,7 +107,7 @@ class Joined(Composed):
             length = self.lengths[other]
             if number == self.edges[other] and length % step == 0:
                 pieces = min((count - low) * step // length, len(self.others) - other)
-                if pieces > 1 and self.alike() is not None:
+                if pieces > 1 and array.ndim < MAX_AXES and self.alike() is not None:
                     high = low + pieces * (length // step)
                     part, view = walk.cut(k, array, low, high)
                     self._fill_pieces(*part.split(k, view, length // step), k, other, threads, advance)

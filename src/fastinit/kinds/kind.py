@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,7 +132,7 @@ class Named(Kind):
 
     def __init__(self, initializer: Initializer, shape: tuple[int, ...], dtype: str, seed: int, name: str) -> None:
         self.initializer = initializer
-        self.shape = shape
+        self.shape = shape  # as Kind.__init__ does; its call would show in small fills (commit 5c044e3)
         self.dtype = dtype
         self.region = plan.whole(shape)
         self.seed = seed
@@ -207,9 +207,9 @@ class Placed(Kind):
         if merging and not np.may_share_memory(grid, array):
             array[...] = grid.reshape(array.shape)
 
-    @abstractmethod
     def cost_at(self, positions: Positions) -> int:
-        """What `fill_at` will call `advance` with, all in all."""
+        """What `fill_at` will call `advance` with, all in all: each element once, unless a kind says otherwise."""
+        return math.prod(map(len, positions))
 
     @abstractmethod
     def fill_at(self, positions: Positions, grid: np.ndarray, threads: int, advance: Advance) -> None:
@@ -224,9 +224,14 @@ def positions_of(walk: Walk, axis: int, shape: tuple[int, ...]) -> range | np.nd
     if len(steps) == 1 and steps[0][0].table is None:
         ((step, n),) = steps
         return range(start, start + step.step * n, step.step)
+    return all_sums(start, (offsets_of(step, n) for step, n in steps))
+
+
+def all_sums(start: int, offsets: Iterable[np.ndarray]) -> np.ndarray:
+    """`start` plus one of each of the offsets, for all combinations, the last running fastest."""
     found = np.full(1, start, np.int64)
-    for step, n in steps:
-        found = (found[:, None] + offsets_of(step, n)).ravel()
+    for along in offsets:
+        found = (found[:, None] + along).ravel()
     return found
 
 

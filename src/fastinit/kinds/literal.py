@@ -53,9 +53,6 @@ class Literal(Placed):
         text = base64.b64encode(little.tobytes()).decode()
         return {"literal": text, "dtype": self.dtype, "shape": list(self.shape)}
 
-    def cost_at(self, positions: Positions) -> int:
-        return math.prod(map(len, positions))
-
     def fill_at(self, positions: Positions, grid: np.ndarray, threads: int, advance: Advance) -> None:
         view = self._values
         for axis, along in enumerate(positions):

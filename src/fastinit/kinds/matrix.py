@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import _kernels
+from .. import _kernels, plan
 from ..arrays import scratch_for
 from .sides import Numbers, Side, as_array, index, one_step
 
@@ -138,19 +138,9 @@ def write(
     threads: int,
 ) -> None:
     """Fill a matrix with the elements at the flat indices of its rows plus those of its columns."""
-    first = 0
-    axes: list[_kernels.Axis] = []
-    for (start, step, table), count, stride in sorted(
-        zip((rows, columns), out.shape, out.strides), key=lambda side: -abs(side[2])
-    ):
-        first += start
-        if count == 1 and table is not None:
-            first += step * int(table[0])
-        elif axes and table is None and axes[-1][3] is None and axes[-1][1:3] == (step * count, stride * count):
-            axes[-1] = (axes[-1][0] * count, step, stride, None)
-        elif count > 1:
-            axes.append((count, step, stride, table))
-    _kernels.fill(values, out, first, axes, threads)
+    (top, down, row_table), (left, across, column_table) = rows, columns
+    view, first, axes = plan.flat_axes(top + left, [down, across], out, [row_table, column_table])
+    _kernels.fill(values, view, first, axes, threads)
 
 
 def rows_contiguous(matrix: np.ndarray) -> bool:

@@ -13,6 +13,7 @@ from .. import _kernels
 from ..initializers.names import Initializer
 from ..initializers.parameters import kernel_values
 from ..initializers.scales import resolve_axes
+from ..plan import strides_of
 from ..stream import hashed
 from .drawn import fill_constant
 from .kind import Advance, Named, Placed, Positions
@@ -127,12 +128,12 @@ def matrix_of(
 ) -> Matrix:
     """The matrix of prod(shape[out_axis]) columns that a tensor of that shape is; its other axes are the rows."""
     rest = tuple(axis for axis in range(len(shape)) if axis not in out_axis)
+    strides = strides_of(shape)
     rows, columns = (
-        Side(axes, tuple(shape[a] for a in axes), tuple(math.prod(shape[a + 1 :]) for a in axes))
-        for axes in (rest, out_axis)
+        Side(axes, tuple(shape[a] for a in axes), tuple(strides[a] for a in axes)) for axes in (rest, out_axis)
     )
-    ratio = max(rows.size, columns.size) >= TALL * min(rows.size, columns.size)
-    return (Tall if ratio else Reflectors)(normals, dtype, rows, columns, gain)
+    is_tall = max(rows.size, columns.size) >= TALL * min(rows.size, columns.size)
+    return (Tall if is_tall else Reflectors)(normals, dtype, rows, columns, gain)
 
 
 def _normals(initializer: Initializer, dtype: str, seed: int, name: str) -> _kernels.Values:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from .. import _kernels
-from .matrix import Matrix, Work, rows_contiguous, write
+from .drawn import fill_constant
+from .matrix import Matrix, Work, rows_contiguous
 from .sides import Numbers, as_array, as_slice, is_all
 
 #: Reflectors that are applied at once: part of the stream version.
@@ -65,8 +66,7 @@ class Reflectors(Matrix):
         """The columns of Q from `start` on, all rows, into `q`: (I - V T V') of the last block first."""
         long, short, stop = self.long.size, self.short.size, start + q.shape[1]
         block = min(BLOCK, short)
-        zero = _kernels.Values("constant", self.working.name, (0.0,), 0, 0)
-        write(zero, q, (0, 1, None), (0, 1, None), work.threads)
+        fill_constant(0.0, self.working.name, q, work.threads)
         vectors = np.empty((long, block), self.working)
         order: Any = "C" if rows_contiguous(q) else "F"
         spaces = [np.empty((block, q.shape[1]), self.working, order=order) for _ in range(2)]

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..walks import Step, Walk, flattened, strides_of
+from ..arrays import MAX_AXES
+from ..plan import strides_of
+from ..walks import Step, Walk, flattened
 from .composed import Composed
 from .kind import BLOCK, Advance, Kind, in_elements, offsets_of
 
@@ -63,6 +65,7 @@ class Reshaped(Composed):
                 self._pick(walk, array, threads, advance)
                 return
             k, per, times = cut
+            times = times if array.ndim < MAX_AXES else 1
             n = per * times
             head, view = walk.cut(k, array, 0, n)
             if times > 1:
@@ -92,7 +95,10 @@ class Reshaped(Composed):
         return found
 
     def _first_cut(self, walk: Walk, array: np.ndarray, axis: int) -> tuple[int, int, int] | None:
-        """Which axis of the array to cut first, into how many equal pieces of how many elements."""
+        """The axis of the array to cut first, the elements of a piece, and how many such pieces it begins with.
+
+        None where it cannot be cut into few pieces.
+        """
         n, stride = self.others[0].shape[axis], self._strides[axis]
         row = n * stride  # flat indices until the next one
         crossing = [
@@ -173,7 +179,7 @@ def _from_least(walk: Walk) -> Walk:
     """The same with tables whose least element is 0."""
     for k, (axis, _, table) in enumerate(walk.steps):
         if table is not None and (least := int(table.min())):
-            walk = walk.with_step(k, Step(axis, 1, table - least)).moved(0, walk.starts[0] + least, {})
+            walk = walk.with_step(k, Step(axis, 1, table - least)).moved(0, walk.starts[0] + least)
     return walk
 
 
