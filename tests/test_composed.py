@@ -361,3 +361,21 @@ def test_an_orthogonal_piece_is_made_once_however_its_elements_are_asked_for(mon
         made.clear()
         assert (bits(values()) == bits(wanted)).all()
         assert sorted(made) in (["u"], ["u", "v"])
+
+
+def test_a_reshaped_whole_with_an_orthogonal_piece_is_made_in_its_place():
+    square = fi.recipe("orthogonal", (64, 64), seed=0, name="square")
+    fused = fi.concatenate([square, fi.recipe("normal", (1 << 15, 64), seed=0, name="normal")])
+    expected = fused[...].reshape(-1, 128)
+    out = np.empty(expected.shape, np.float32)
+    apart = np.empty((expected.shape[0], 256), np.float32)[:, ::2]  # memory that is not one run
+    tracemalloc.start()
+    try:
+        for array, copies in ((out, 0), (apart, 1)):
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            fused.reshape(-1, 128).fill(array)
+            assert tracemalloc.get_traced_memory()[1] - before < copies * out.nbytes + (2 << 20)
+            assert (bits(array) == bits(expected)).all()
+    finally:
+        tracemalloc.stop()

@@ -167,11 +167,11 @@ def test_progress_of_orthogonal_pieces_and_notes():
         (lambda: a().transpose(0, 0), ValueError, "are not the 2 axes"),
         (lambda: a().transpose(0), ValueError, "are not the 2 axes"),
         (lambda: a().transpose(0, 2), ValueError, "axis 2 is out of bounds"),
-        (lambda: a().transpose("ab"), TypeError, "axes are made of integers"),
+        (lambda: a().transpose("ab"), TypeError, "the axes must be integers"),
         (lambda: a().reshape(5, 5), ValueError, "cannot be reshaped to (5, 5)"),
         (lambda: a().reshape(-1, 5), ValueError, "cannot be reshaped to (-1, 5)"),
-        (lambda: a().reshape(-1, -1), ValueError, "negative length"),
-        (lambda: a().reshape(2.0, 12), TypeError, "shape are made of integers"),
+        (lambda: a().reshape(-1, -1), ValueError, "one length alone may be -1"),
+        (lambda: a().reshape(2.0, 12), TypeError, "the lengths of a shape must be integers"),
         (lambda: fi.paste(a(), 0, a((5,))), ValueError, "shape (5,) cannot be pasted onto a region of shape (6,)"),
         (lambda: fi.paste(a(), 4, a((6,))), IndexError, "out of bounds"),
         (lambda: fi.paste(a(), [0], a((6,))), IndexError, "only integers, slices"),
@@ -204,7 +204,25 @@ def test_the_deepest_nesting_and_one_more():
     with pytest.raises(ValueError, match="nested at most 64 deep"):
         made.T  # noqa: B018
     with pytest.raises(ValueError, match="nested at most 64 deep"):
+        made.part(0)
+    with pytest.raises(ValueError, match="nested at most 64 deep"):
         fi.Recipe.from_dict(nested(composed.DEEPEST))
+
+
+@pytest.mark.parametrize("index", [0, np.s_[1:3, ::2], np.s_[None, 1], np.s_[None, :, 1]])
+def test_a_part_that_is_made_can_be_described(index):
+    for depth in range(composed.DEEPEST - 4, composed.DEEPEST):
+        made = fi.Recipe.from_dict(nested(depth))
+        try:
+            part = made.part(index)
+        except ValueError:
+            assert depth >= composed.DEEPEST - 3
+            continue
+        again = fi.Recipe.from_dict(part.to_dict())
+        assert again.shape == part.shape
+        assert (again[...] == part[...]).all()
+        assert hash(part) == hash(made.part(index))
+    assert depth == composed.DEEPEST - 1
 
 
 def test_shared_tensors_count_each_time_that_they_occur():
@@ -229,6 +247,9 @@ SAID = {
     "many parts": "at most 65536 tensors",
     "a tree of pastes": "at most 65536 tensors",
     "unknown key": "did you mean 'axis'?",
+    "two forms": "one of 'concatenate' and 'stack', not both",
+    "unknown form": "no key 'concat'; did you mean 'concatenate'?",
+    "stream true": "stream True",
     "stream inside": "'stream'",
     "literal long": "its base64 has another length",
     "literal not base64": "has other characters",
@@ -247,6 +268,8 @@ HOSTILE = {
     "parts a text": lambda x: {"stack": "abc"},
     "unknown key": lambda x: {"concatenate": [x], "axes": 0},
     "two forms": lambda x: {"concatenate": [x], "stack": [x]},
+    "unknown form": lambda x: {"concat": [x], "axis": 0},
+    "stream true": lambda x: {"stream": True, **x},
     "stream inside": lambda x: {"stack": [{"stream": 1, **x}]},
     "axis a text": lambda x: {"concatenate": [x], "axis": "0"},
     "axis true": lambda x: {"concatenate": [x], "axis": True},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ def integers(given: tuple[Any, ...], what: str) -> tuple[int, ...]:
             raise TypeError
         return tuple(map(operator.index, listed))
     except TypeError:
-        raise TypeError(f"{what} are made of integers, got {listed!r}") from None
+        raise TypeError(f"{what} must be integers, got {reprlib.repr(listed)}") from None
 
 
 def is_shape(out: Any) -> bool:

@@ -80,12 +80,16 @@ class Part:
 
     @property
     def std(self) -> float:
-        """Theoretical standard deviation of the values, before they are rounded to the dtype."""
+        """Theoretical standard deviation of the values, before they are rounded to the dtype.
+
+        Of a part, that of the whole tensor. Of what a tensor is pasted onto, the elements it replaces count as many as
+        any others: its own standard deviation stands for those that are left.
+        """
         return self._recipe._kind.std
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Closed interval, exact in the dtype, that no value leaves."""
+        """Closed interval, exact in the dtype, that no value leaves; of a part, that of the whole tensor."""
         return self._recipe._kind.bounds
 
     def fill(self, out: Any, index: Any = ..., *, threads: int | None = None, progress: Report = None) -> Any:
@@ -122,8 +126,18 @@ class Part:
         return out
 
     def part(self, index: Any) -> Part:
-        """That region, lazily: a `Part`."""
-        return Part(self._recipe, plan.select(self._region, index))
+        """That region, lazily: a `Part`.
+
+        Raises
+        ------
+        IndexError
+            The index does not fit.
+        ValueError
+            The tensor is nested so deep, or of so many others, that a part of it could not be described.
+        """
+        made = Part(self._recipe, plan.select(self._region, index))
+        kind_of_part(made)
+        return made
 
     def transpose(self, *axes: Any) -> Recipe:
         """The same elements with the axes in another order.
@@ -138,7 +152,7 @@ class Part:
         Recipe
             Its seed and name are None: it is made of another tensor.
         """
-        return Recipe._of(transposed(kind_of_part(self), integers(axes, "axes") or range(self.ndim)[::-1]))
+        return Recipe._of(transposed(kind_of_part(self), integers(axes, "the axes") or range(self.ndim)[::-1]))
 
     @property
     def T(self) -> Recipe:
@@ -158,7 +172,7 @@ class Part:
         Recipe
             Its seed and name are None: it is made of another tensor.
         """
-        return Recipe._of(reshaped(kind_of_part(self), integers(shape, "shape")))
+        return Recipe._of(reshaped(kind_of_part(self), integers(shape, "the lengths of a shape")))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain strict JSON, ``{"part": dict of the whole, "at": [...]}``; `Recipe.from_dict` reads it.
@@ -388,13 +402,17 @@ class Recipe(Part):
 
         Raises
         ------
+        TypeError
+            Not a mapping.
         ValueError
             A key missing or unknown, shapes that do not fit, another version of the stream; tensors nested deeper than
             64, or more than 65,536 of them in all.
         """
+        if not isinstance(d, Mapping):
+            raise TypeError(f"a recipe is described by a dict, not {type(d).__name__}")
         rest = dict(d)
         version = rest.pop("stream", None)
-        if version != STREAM_VERSION:
+        if type(version) is not int or version != STREAM_VERSION:
             raise ValueError(f"the recipe is for stream {short(version)}; this version makes stream {STREAM_VERSION}")
         return cls._of(kind_of_dict(rest))
 

@@ -30,18 +30,21 @@ class Composed(Kind):
     __slots__ = ("count", "depth", "made_together", "others")
 
     def __init__(self, shape: Sequence[int], others: Sequence[Kind]) -> None:
-        depth, count = 1 + max(other.depth for other in others), 1 + sum(other.count for other in others)
-        if depth > DEEPEST:
-            raise ValueError(f"composed tensors are nested at most {DEEPEST} deep")
-        if count > MOST:
-            raise ValueError(f"a composed tensor and those within it are at most {MOST} tensors, got {count}")
         super().__init__(check_shape(tuple(shape)), others[0].dtype)
         for other in others:
             if other.dtype != self.dtype:
                 raise ValueError(f"all tensors need one dtype, got {self.dtype} and {other.dtype}")
-        self.depth, self.count = depth, count
         self.made_together = any(other.made_together for other in others)
         self.others = tuple(others)
+        self._nest(1 + max(other.depth for other in others), 1 + sum(other.count for other in others))
+
+    def _nest(self, depth: int, count: int) -> None:
+        """Sets how deep the dict is nested and how many tensors it names; ValueError beyond the limits."""
+        if depth > DEEPEST:
+            raise ValueError(f"composed tensors, and parts of them, are nested at most {DEEPEST} deep")
+        if count > MOST:
+            raise ValueError(f"a composed tensor and those within it are at most {MOST} tensors, got {count}")
+        self.depth, self.count = depth, count
 
     def arrangement(self) -> Any:
         """What, besides its shape and the others, tells it from another of its class."""
@@ -142,6 +145,8 @@ class Cut(Composed):
     def __init__(self, other: Kind, cut: plan.Region) -> None:
         super().__init__(cut.shape, [other])
         self.cut = cut
+        if None in cut.axes:  # described as a reshaped part
+            self._nest(self.depth + 1, self.count + 1)
 
     def arrangement(self) -> Any:
         return self.cut

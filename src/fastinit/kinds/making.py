@@ -38,7 +38,9 @@ def transposed(kind: Kind, axes: Sequence[int]) -> Kind:
 def reshaped(kind: Kind, shape: Sequence[int]) -> Kind:
     """A tensor in another shape, in which one length may be -1: whatever is left."""
     size = math.prod(kind.shape)
-    if list(shape).count(-1) == 1:
+    if list(shape).count(-1) > 1:
+        raise ValueError(f"one length alone may be -1, got {tuple(shape)}")
+    if -1 in shape:
         known = check_shape(tuple(n for n in shape if n != -1))
         rest = math.prod(known)
         if rest == 0 or size % rest:

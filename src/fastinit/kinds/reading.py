@@ -40,12 +40,16 @@ class _Reader:
         self._check_count(self.count)
         if not isinstance(d, Mapping):
             raise ValueError(f"a tensor is described by a dict, not {type(d).__name__}")
-        for key, (read, needed) in _FORMS.items():
-            if key in d:
-                rest = {k: v for k, v in d.items() if k != key}
-                _check_keys(key, rest, needed)
-                return read(self, d[key], rest, depth)
-        return _named(dict(d))
+        forms = [key for key in _FORMS if key in d]
+        if len(forms) > 1:
+            raise ValueError(f"a tensor's dict has one of {' and '.join(map(repr, forms))}, not both")
+        if not forms:
+            return _named(dict(d))
+        (key,) = forms
+        read, needed = _FORMS[key]
+        rest = {k: v for k, v in d.items() if k != key}
+        _check_keys(key, rest, needed)
+        return read(self, d[key], rest, depth)
 
     def kinds(self, listed: Any, what: str, depth: int) -> list[Kind]:
         if not isinstance(listed, (list, tuple)) or not listed:
@@ -115,7 +119,11 @@ def _named(rest: dict[str, Any]) -> Kind:
     try:
         name, seed, shape, dtype, initializer = (rest.pop(key) for key in ("name", "seed", "shape", "dtype", "init"))
     except KeyError as error:
-        close = nearest(error.args[0], [key for key in rest if isinstance(key, str) and len(key) < 80][:100])
+        keys = [key for key in rest if isinstance(key, str) and len(key) < 80][:100]
+        for key in keys:
+            if key not in ("name", "seed", "shape", "dtype") and (form := nearest(key, _FORMS)) is not None:
+                raise ValueError(f"a tensor's dict has no key {key!r}; did you mean {form!r}?") from None
+        close = nearest(error.args[0], keys)
         hint = f"; is {close!r} meant?" if close is not None else ""
         raise ValueError(f"a recipe's dict needs {error.args[0]!r}{hint}") from None
     if not isinstance(shape, (list, tuple)):

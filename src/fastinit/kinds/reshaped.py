@@ -123,14 +123,12 @@ class Reshaped(Composed):
         first, last = walk.reach(0, array.shape)
         covered = last - first + 1
         if self.made_together or (covered <= BLOCK and covered <= COVERED * array.size):
+            if array.ndim == 1 and covered == array.size and walk.steps[0].table is None:
+                self._fill_consecutive(first, array, threads, advance)
+                return
             run = np.empty(covered, array.dtype)
             self._fill_consecutive(first, run, threads, in_elements(advance, covered, array.size))
-            where = np.zeros((1,) * array.ndim, np.int64) + (walk.starts[0] - first)
-            for k, step in enumerate(walk.steps):
-                if step.axis is not None:
-                    offsets = offsets_of(step, array.shape[k])
-                    where = where + offsets.reshape(-1, *(1,) * (array.ndim - 1 - k))
-            array[...] = run[where]
+            _copy_from(run, walk.moved(0, walk.starts[0] - first), array)
             return
         lengths = [
             0
@@ -151,13 +149,29 @@ class Reshaped(Composed):
             width = self._strides[0]
             rows = range(first // width, (first + len(run) - 1) // width + 1)
             other = self.others[0]
-            whole = np.empty((len(rows), *other.shape[1:]), run.dtype)
+            shape = (len(rows), *other.shape[1:])
+            in_place = len(run) == math.prod(shape)
+            whole = run.reshape(shape) if in_place else np.empty(shape, run.dtype)  # one axis reshaped is a view
             walk = Walk((rows.start, *(0,) * (whole.ndim - 1)), tuple(Step(axis, 1) for axis in range(whole.ndim)))
             other.fill_walk(walk, whole, threads, in_elements(advance, whole.size, len(run)))
-            low = first - rows.start * width
-            run[...] = whole.reshape(-1)[low : low + len(run)]
+            if not in_place:
+                low = first - rows.start * width
+                run[...] = whole.reshape(-1)[low : low + len(run)]
             return
         self._fill(Walk((first,), (Step(0, 1),)), run, threads, advance)
+
+
+def _copy_from(run: np.ndarray, walk: Walk, array: np.ndarray) -> None:
+    """Writes to `array` the elements of `run` that the walk finds."""
+    if all(step.table is None for step in walk.steps):
+        strides = [0 if step.axis is None else step.step * run.itemsize for step in walk.steps]
+        array[...] = np.lib.stride_tricks.as_strided(run[walk.starts[0] :], array.shape, strides)
+        return
+    where = np.zeros((1,) * array.ndim, np.int64) + walk.starts[0]
+    for k, step in enumerate(walk.steps):
+        if step.axis is not None:
+            where = where + offsets_of(step, array.shape[k]).reshape(-1, *(1,) * (array.ndim - 1 - k))
+    array[...] = run[where]
 
 
 def _joined(walk: Walk, array: np.ndarray) -> tuple[Walk, np.ndarray]:
