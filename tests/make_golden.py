@@ -1,4 +1,4 @@
-"""Writes tests/data/golden.txt and golden_orthogonal.txt anew: python tests/make_golden.py
+"""Writes the files tests/data/golden*.txt anew: python tests/make_golden.py
 
 To be run only where values change on purpose: that is a new stream version (CONTRIBUTING.md).
 """
@@ -10,6 +10,7 @@ import fastinit as fi
 
 GOLDEN = Path(__file__).parent / "data" / "golden.txt"
 GOLDEN_ORTHOGONAL = GOLDEN.with_name("golden_orthogonal.txt")
+GOLDEN_SPARSE = GOLDEN.with_name("golden_sparse.txt")
 COUNT = 5000
 PARAMETERS = {
     "constant": [(0.1,)],
@@ -55,6 +56,21 @@ ORTHOGONAL_HEADER = """\
 # stream id they hash to, and SHA-256 of the elements, little-endian.
 """
 
+#: shape, dtype, sparsity, std: no zeros, some in each column, all but one, all
+SPARSE = [
+    ((7, 5), "float32", 0.0, 0.01),
+    ((40, 30), "float32", 0.1, 0.01),
+    ((1000, 9), "float64", 0.5, 1.5),
+    ((300, 40), "float16", 0.9, 0.02),
+    ((300, 40), "bfloat16", 0.25, 1.0),
+    ((6, 2000), "float32", 0.8, 1.0),
+    ((5, 5), "float32", 1.0, 1.0),
+]
+SPARSE_HEADER = """\
+# Golden hashes of sparse matrices: rows, columns, dtype, sparsity and std (C's hexadecimal floats), seed, name, the key
+# and stream id they hash to, and SHA-256 of the elements, little-endian.
+"""
+
 
 def hashed(values):
     return hashlib.sha256(values.view(f"u{values.itemsize}").astype(f"<u{values.itemsize}").tobytes()).hexdigest()
@@ -89,11 +105,26 @@ def orthogonal_lines():
         yield f"{shown} {dtype} {gain.hex()} 1 golden {key:016x} {counter >> 64:016x} {hashed(values)}"
 
 
+def sparse_lines():
+    for shape, dtype, sparsity, std in SPARSE:
+        key, counter = fi.stream_key(1, "golden")
+        values = fi.sparse(shape, sparsity, std=std, seed=1, name="golden", dtype=dtype)
+        shown = " ".join(map(str, shape))
+        yield (
+            f"{shown} {dtype} {sparsity.hex()} {std.hex()} 1 golden {key:016x} {counter >> 64:016x} {hashed(values)}"
+        )
+
+
+GOLDENS = [
+    (GOLDEN, HEADER, lines),
+    (GOLDEN_ORTHOGONAL, ORTHOGONAL_HEADER, orthogonal_lines),
+    (GOLDEN_SPARSE, SPARSE_HEADER, sparse_lines),
+]
+
+
 def main():
-    GOLDEN_ORTHOGONAL.write_text(
-        ORTHOGONAL_HEADER + "".join(line + "\n" for line in orthogonal_lines()), encoding="utf-8"
-    )
-    GOLDEN.write_text(HEADER + "".join(line + "\n" for line in lines()), encoding="utf-8")
+    for path, header, made in GOLDENS:
+        path.write_text(header + "".join(line + "\n" for line in made()), encoding="utf-8")
 
 
 if __name__ == "__main__":

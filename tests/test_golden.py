@@ -3,14 +3,14 @@
 import pytest
 
 import fastinit as fi
-from make_golden import GOLDEN, GOLDEN_ORTHOGONAL, HEADER, NAMES, ORTHOGONAL_HEADER, hashed, lines, orthogonal_lines
+from make_golden import GOLDEN, GOLDEN_ORTHOGONAL, GOLDEN_SPARSE, GOLDENS, NAMES, hashed
 
 
 def read(path):
     return [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
 
 
-LINES, ORTHOGONAL_LINES = read(GOLDEN), read(GOLDEN_ORTHOGONAL)
+LINES, ORTHOGONAL_LINES, SPARSE_LINES = map(read, (GOLDEN, GOLDEN_ORTHOGONAL, GOLDEN_SPARSE))
 
 
 @pytest.mark.parametrize("line", LINES, ids=[" ".join(line.split()[:3]) for line in LINES])
@@ -30,10 +30,15 @@ def test_golden_orthogonal(isa, line):
     assert hashed(q) == expected
 
 
+@pytest.mark.parametrize("line", SPARSE_LINES, ids=[" ".join(line.split()[:3]) for line in SPARSE_LINES])
+def test_golden_sparse(isa, line):
+    rows, columns, dtype, sparsity, std, seed, name, key, stream, expected = line.split(" ")
+    assert fi.stream_key(int(seed), name) == (int(key, 16), int(stream, 16) << 64)
+    shape, part, std = (int(rows), int(columns)), float.fromhex(sparsity), float.fromhex(std)
+    assert hashed(fi.sparse(shape, part, std=std, seed=int(seed), name=name, dtype=dtype)) == expected
+
+
 def test_the_files_are_whole():
-    for path, header, made in [
-        (GOLDEN, HEADER, lines()),
-        (GOLDEN_ORTHOGONAL, ORTHOGONAL_HEADER, orthogonal_lines()),
-    ]:
+    for path, header, made in GOLDENS:
         assert header.splitlines() == path.read_text(encoding="utf-8").splitlines()[:2]
-        assert [line.rsplit(" ", 1)[0] for line in made] == [line.rsplit(" ", 1)[0] for line in read(path)]
+        assert [line.rsplit(" ", 1)[0] for line in made()] == [line.rsplit(" ", 1)[0] for line in read(path)]
