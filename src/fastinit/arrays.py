@@ -21,6 +21,8 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 MAX_SIZE = 1 << 62
 #: NumPy's arrays have no more.
 MAX_AXES = 64
+#: DLPack's name of the CPU's memory.
+ON_CPU = (1, 0)
 
 
 def bfloat16_type() -> Any:
@@ -182,3 +184,13 @@ def _overlaps_exactly(array: np.ndarray) -> bool:
                 raise ValueError("cannot tell whether out overlaps itself: its axes interleave in memory") from None
         prefix += (0,)
     return False
+
+
+def check_export(name: str, stream: Any, device: tuple[int, int] | None, copy: bool | None) -> None:
+    """BufferError for what another library asks of DLPack and a recipe of that dtype cannot give."""
+    if name == "bfloat16":
+        raise BufferError("NumPy exports no bfloat16 by DLPack: fastinit.torch.tensor makes a torch tensor of a recipe")
+    if stream is not None or device not in (None, ON_CPU):
+        raise BufferError("the values of a recipe are made in the CPU's memory: move them from there")
+    if copy is False:
+        raise BufferError("the values of a recipe exist only once they are made: copy=False cannot be honoured")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import plan
-from .arrays import allocate, as_output, check_shape, dtype_name, integers, numpy_dtype
+from .arrays import ON_CPU, allocate, as_output, check_export, check_shape, dtype_name, integers, numpy_dtype
 from .initializers import Initializer, init
 from .kinds import KINDS
 from .kinds.composed import Cut
@@ -261,14 +261,7 @@ class Part:
         BufferError
             bfloat16, another device than the CPU, ``copy=False``; before the values are made.
         """
-        if self._recipe._dtype == "bfloat16":
-            raise BufferError(
-                "NumPy exports no bfloat16 by DLPack: fastinit.torch.tensor makes a torch tensor of a recipe"
-            )
-        if stream is not None or dl_device not in (None, self.__dlpack_device__()):
-            raise BufferError("the values of a recipe are made in the CPU's memory: move them from there")
-        if copy is False:
-            raise BufferError("the values of a recipe exist only once they are made: copy=False cannot be honoured")
+        check_export(self._recipe._dtype, stream, dl_device, copy)
         made: Any = self[...]
         try:
             return made.__dlpack__(max_version=max_version)
@@ -277,7 +270,7 @@ class Part:
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """The CPU: (1, 0)."""
-        return 1, 0
+        return ON_CPU
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Part):
