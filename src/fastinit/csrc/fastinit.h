@@ -120,18 +120,20 @@ typedef struct {
     const char *name;
     /* Elements first .. first + count - 1 of the tensor into contiguous memory, aligned or not. */
     void (*fill)(const fi_values *values, uint64_t first, size_t count, void *out);
-    /* The elements at `count` <= FI_GATHER flat indices into contiguous memory. */
-    void (*gather)(const fi_values *values, const uint64_t *index, size_t count, void *out);
+    /* The elements of `count` <= FI_LIST blocks anywhere into contiguous memory. `out` has room for those of FI_LIST
+     * blocks, and `blocks` for as many: what is behind `count` is overwritten. */
+    void (*list)(const fi_values *values, uint64_t *blocks, size_t count, void *out);
     /* Raw words of the blocks whose 128-bit counter starts at (low, high). */
     void (*words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high);
     /* The elements that `blocks` blocks of given words stand for; not for constants. */
     void (*convert)(const fi_values *values, const uint32_t *words, size_t blocks, void *out);
     /* A product of at most FI_SCRATCH_A / FI_PITCH bytes of rows; scratch has FI_SCRATCH bytes, aligned. */
     void (*multiply)(const fi_product *product, char *scratch);
-    int64_t terms; /* of a product, that one call should do at most: a signal waits that long */
+    int64_t at_once; /* words that `fill` makes at once: a shorter run wastes the rest */
+    int64_t terms;   /* of a product, that one call should do at most: a signal waits that long */
 } fi_isa;
 
-#define FI_GATHER 512
+#define FI_LIST 768 /* a multiple of LISTED * BLOCKS of every instruction set */
 
 extern const fi_isa fi_isa_base;
 extern const fi_isa fi_isa_avx2;
@@ -204,6 +206,9 @@ int fi_openmp_version(void);
  * (OMP_NUM_THREADS, OMP_THREAD_LIMIT, omp_set_num_threads). 0 without OpenMP. */
 int fi_openmp_threads(void);
 
+/* Elements that the four words of a block make, and the base-2 logarithm of that. */
+static inline size_t fi_per_block(fi_dtype dtype) { return dtype == FI_FLOAT64 ? 2 : 4; }
+static inline int fi_block_shift(fi_dtype dtype) { return dtype == FI_FLOAT64 ? 1 : 2; }
 static inline size_t fi_item_size(fi_dtype dtype) { return dtype == FI_FLOAT64 ? 8 : dtype == FI_FLOAT32 ? 4 : 2; }
 
 #endif

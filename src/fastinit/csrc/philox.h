@@ -9,8 +9,9 @@
  * LANES/2 blocks. Slot s of them, in the order of the tensor, lies in 64-bit lane PHILOX_LANE(s):
  * that is what the one unpack of *_store_pairs turns back into the tensor's order. */
 
-#define BLOCKS (LANES / 2) /* blocks in a vector pair */
-#define PAIR (2 * LANES)   /* words in a vector pair */
+#define BLOCKS (LANES / 2)  /* blocks in a vector pair */
+#define PAIR (2 * LANES)    /* words in a vector pair */
+#define LISTED (GROUPS / 2) /* vector pairs of listed blocks in flight: four vectors of state each */
 #define PHILOX_LANE(slot) ((slot) < BLOCKS / 2 ? 2 * (slot) : 2 * ((slot) - BLOCKS / 2) + 1)
 
 #define PHILOX_M0 0xD2511F53u
@@ -140,20 +141,33 @@ OWN_FUNCTION FN(philox_run_in_order)(uint32_t *out, size_t pairs, const uint32_t
     philox_blocks(out, pairs, key, stream, block, 1, NULL, 0);
 }
 
-/* The same for listed blocks. */
+/* The same for blocks anywhere, LISTED vector pairs at a time: `blocks` has as many as that makes. */
 static void FN(philox_list)(uint32_t *buffer, size_t pairs, const uint32_t key[2], const uint32_t stream[2],
                             const uint64_t *blocks) {
     philox_keys keys;
     philox_schedule(&keys, key);
-    for (size_t pair = 0; pair < pairs; pair++, blocks += BLOCKS, buffer += PAIR) {
-        uint64_t lane[BLOCKS];
-        for (unsigned slot = 0; slot < BLOCKS; slot++)
-            lane[PHILOX_LANE(slot)] = blocks[slot];
-        u64v counter = u64_load(lane);
-        philox_state s = {counter, u64_shr(counter, 32), u64_set(stream[0]), u64_set(stream[1])};
+    for (size_t done = 0; done < pairs; done += LISTED, blocks += LISTED * BLOCKS, buffer += LISTED * PAIR) {
+        uint64_t lane[LISTED * BLOCKS];
         UNROLL
-        for (int round = 0; round < 10; round++)
-            s = philox_round(s, keys.k0[round], keys.k1[round]);
-        philox_store(buffer, s);
+        for (unsigned g = 0; g < LISTED; g++) {
+            UNROLL
+            for (unsigned slot = 0; slot < BLOCKS; slot++)
+                lane[g * BLOCKS + PHILOX_LANE(slot)] = blocks[g * BLOCKS + slot];
+        }
+        philox_state s[LISTED];
+        UNROLL
+        for (int g = 0; g < LISTED; g++) {
+            u64v counter = u64_load(lane + g * BLOCKS);
+            s[g] = (philox_state){counter, u64_shr(counter, 32), u64_set(stream[0]), u64_set(stream[1])};
+        }
+        UNROLL
+        for (int round = 0; round < 10; round++) {
+            UNROLL
+            for (int g = 0; g < LISTED; g++)
+                s[g] = philox_round(s[g], keys.k0[round], keys.k1[round]);
+        }
+        UNROLL
+        for (int g = 0; g < LISTED; g++)
+            philox_store(buffer + g * PAIR, s[g]);
     }
 }

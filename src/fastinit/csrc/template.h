@@ -89,8 +89,8 @@ static void FN(generate)(uint32_t *buffer, size_t pairs, const fi_values *values
             else
                 FN(philox_run)(buffer, run, values->key, values->stream, block);
         } else {
-            uint64_t blocks[BLOCKS];
-            for (unsigned slot = 0; slot < BLOCKS; slot++)
+            uint64_t blocks[LISTED * BLOCKS];
+            for (unsigned slot = 0; slot < LISTED * BLOCKS; slot++)
                 blocks[slot] = block + slot;
             FN(philox_list)(buffer, run = 1, values->key, values->stream, blocks);
         }
@@ -127,7 +127,7 @@ static void FN(fill)(const fi_values *values, uint64_t first, size_t count, void
         return;
     }
     const size_t size = fi_item_size(values->dtype);
-    const size_t per_block = values->dtype == FI_FLOAT64 ? 2 : 4;
+    const size_t per_block = fi_per_block(values->dtype);
     const size_t per_pair = per_block * BLOCKS;
     uint32_t words[BUFFER_WORDS] __attribute__((aligned(64)));
     char partial[PAIR * 4] __attribute__((aligned(64))); /* one vector pair of elements */
@@ -167,40 +167,17 @@ static void FN(fill)(const fi_values *values, uint64_t first, size_t count, void
     }
 }
 
-static void FN(gather)(const fi_values *values, const uint64_t *index, size_t count, void *destination) {
-    char *out = destination;
+static void FN(list)(const fi_values *values, uint64_t *blocks, size_t count, void *out) {
     if (values->distribution == FI_CONSTANT) {
-        FN(fill_constant)(values, count, out);
+        FN(fill_constant)(values, count * fi_per_block(values->dtype), out);
         return;
     }
-    const size_t size = fi_item_size(values->dtype);
-    const size_t per_block = values->dtype == FI_FLOAT64 ? 2 : 4;
-    enum { CAPACITY = 2048 / 4 };
-    uint64_t blocks[CAPACITY];
-    uint32_t words[CAPACITY * 4] __attribute__((aligned(64)));
-    char elements[CAPACITY * 16] __attribute__((aligned(64)));
-    uint32_t place[FI_GATHER];
-    size_t used = 0;
-    for (size_t i = 0; i < count; i++) {
-        const uint64_t block = index[i] / per_block;
-        if (used == 0 || blocks[used - 1] != block)
-            blocks[used++] = block;
-        place[i] = (uint32_t)((used - 1) * per_block + index[i] % per_block);
-    }
-    const size_t pairs = (used + BLOCKS - 1) / BLOCKS;
-    for (size_t i = used; i < pairs * BLOCKS; i++)
-        blocks[i] = blocks[used - 1];
+    const size_t pairs = (count + BLOCKS - 1) / BLOCKS;
+    for (; count % (LISTED * BLOCKS); count++) /* nobody listed these */
+        blocks[count] = 0;
+    uint32_t words[FI_LIST * 4] __attribute__((aligned(64)));
     FN(philox_list)(words, pairs, values->key, values->stream, blocks);
-    FN(transform)(words, pairs, values, elements);
-    if (size == 4)
-        for (size_t i = 0; i < count; i++)
-            memcpy(out + 4 * i, elements + 4 * place[i], 4);
-    else if (size == 2)
-        for (size_t i = 0; i < count; i++)
-            memcpy(out + 2 * i, elements + 2 * place[i], 2);
-    else
-        for (size_t i = 0; i < count; i++)
-            memcpy(out + 8 * i, elements + 8 * place[i], 8);
+    FN(transform)(words, pairs, values, out);
 }
 
 static void FN(words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high) {
@@ -230,7 +207,7 @@ static void FN(words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, u
 /* Given words instead of the stream's, for proofs over all of them. */
 static void FN(convert)(const fi_values *values, const uint32_t *words, size_t blocks, void *destination) {
     char *out = destination;
-    const size_t block_size = (values->dtype == FI_FLOAT64 ? 2 : 4) * fi_item_size(values->dtype);
+    const size_t block_size = fi_per_block(values->dtype) * fi_item_size(values->dtype);
     uint32_t pair[PAIR] __attribute__((aligned(64))) = {0};
     char elements[PAIR * 4] __attribute__((aligned(64)));
     while (blocks) {
@@ -253,4 +230,4 @@ static void FN(multiply)(const fi_product *p, char *scratch) {
         FN(multiply_f32)(p, scratch);
 }
 
-const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(gather), FN(words), FN(convert), FN(multiply), TERMS};
+const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(list), FN(words), FN(convert), FN(multiply), GROUPS *PAIR, TERMS};

@@ -8,16 +8,17 @@
 #include "fastinit.h"
 #include "pages.h"
 #include "parallel.h"
+#include "placing.h"
 
 /* Elements of a tile. Measured: benchmarks/README.md, "Tiles and threads". */
 #define RUN_TILE 16384   /* of a run of flat indices that are neighbours in memory, or along one axis */
-#define ACROSS_RUN 128   /* of a transposed tile, along the flat index ... */
-#define ACROSS_MEMORY 32 /* ... and along memory */
+#define ACROSS_WORDS 256 /* of a transposed tile, words of the elements along the flat index ... */
+#define ACROSS_BYTES 256 /* ... and bytes of those along memory */
 #define GATHER_TILE 8192 /* of elements listed one by one */
 #define SHORTEST_RUN 32  /* shorter runs are listed one by one */
 /* Consecutive flat indices that are made at once where memory has them one by one or in short runs: with 16 bytes of
  * every 48, 23 GB/s instead of 0.8 one by one. */
-#define CHUNK 1024
+#define CHUNK 2048
 
 typedef struct job job;
 typedef void fill_tile(const job *, const fi_piece *, uint64_t tile);
@@ -33,7 +34,7 @@ struct job {
     uint64_t tiles; /* of each tensor */
     int fresh;      /* whether a tile's pages are to be made before it is filled */
     int run_axis;   /* neighbours in flat index, or -1 */
-    int64_t shift;  /* so that tiles of the run axis end at multiples of RUN_TILE or ACROSS_RUN */
+    int64_t shift;  /* so that tiles of the run axis end at multiples of RUN_TILE or across_run */
     uint64_t tiles_along[FI_MAX_AXES];
     int order[FI_MAX_AXES]; /* gather: axes, the one with neighbours in flat index last */
     /* raw words */
@@ -44,6 +45,8 @@ struct job {
 static inline uint64_t index_at(const fi_axis *axis, int64_t j) {
     return (uint64_t)axis->index_step * (uint64_t)(axis->table ? axis->table[j] : j);
 }
+
+static inline int64_t across_run(fi_dtype dtype) { return ACROSS_WORDS / 4 * (int64_t)fi_per_block(dtype); }
 
 /* ---- tiles ----------------------------------------------------------------------------------------- */
 
@@ -59,26 +62,6 @@ static span run_span(const fi_axis *axis, int64_t tile, int64_t length, int64_t 
     return (span){begin, end - begin};
 }
 
-/* Elements, or short runs of them, with a byte step between them to where there is another. One loop for each of the
- * usual sizes, which memcpy then knows. */
-static void copy_elements(char *to, int64_t to_step, const char *from, int64_t from_step, size_t size, int64_t count) {
-    if (size == 4)
-        for (int64_t i = 0; i < count; i++)
-            memcpy(to + i * to_step, from + i * from_step, 4);
-    else if (size == 2)
-        for (int64_t i = 0; i < count; i++)
-            memcpy(to + i * to_step, from + i * from_step, 2);
-    else if (size == 8)
-        for (int64_t i = 0; i < count; i++)
-            memcpy(to + i * to_step, from + i * from_step, 8);
-    else if (size == 16)
-        for (int64_t i = 0; i < count; i++)
-            memcpy(to + i * to_step, from + i * from_step, 16);
-    else
-        for (int64_t i = 0; i < count; i++)
-            memcpy(to + i * to_step, from + i * from_step, size);
-}
-
 static void fill_run(const job *j, const fi_values *values, uint64_t first, char *out, int64_t step, int64_t count) {
     const size_t size = fi_item_size(values->dtype);
     if (step == (int64_t)size) {
@@ -91,7 +74,7 @@ static void fill_run(const job *j, const fi_values *values, uint64_t first, char
     for (int64_t done = 0; done < count; done += CHUNK) {
         const int64_t n = count - done < CHUNK ? count - done : CHUNK;
         j->isa->fill(values, first + (uint64_t)done, (size_t)n, buffer);
-        copy_elements(out + done * step, step, buffer, (int64_t)size, size, n);
+        spread_elements(out + done * step, step, buffer, size, n);
     }
 }
 
@@ -100,18 +83,27 @@ static void fill_run(const job *j, const fi_values *values, uint64_t first, char
 static void fill_across(const job *j, const fi_values *values, uint64_t first, char *out, const fi_axis *run,
                         int64_t run_count, const fi_axis *inner, span rows) {
     const size_t size = fi_item_size(values->dtype);
-    char buffer[ACROSS_RUN * ACROSS_MEMORY * 8];
+    const int64_t pitch = (across_run(values->dtype) + 16) * (int64_t)size; /* not a power of two */
+    char buffer[(ACROSS_WORDS + 16) * ACROSS_BYTES];
     for (int64_t row = 0; row < rows.count; row++)
-        j->isa->fill(values, first + index_at(inner, rows.begin + row), (size_t)run_count,
-                     buffer + (size_t)row * ACROSS_RUN * size);
+        j->isa->fill(values, first + index_at(inner, rows.begin + row), (size_t)run_count, buffer + row * pitch);
     out += rows.begin * inner->byte_step;
-    for (int64_t column = 0; column < run_count; column++)
-        copy_elements(out + column * run->byte_step, inner->byte_step, buffer + (size_t)column * size,
-                      (int64_t)(ACROSS_RUN * size), size, rows.count);
+    const int in_fours = size == 4 && inner->byte_step == 4;
+    const int64_t wide = in_fours ? run_count / 4 * 4 : 0, tall = in_fours ? rows.count / 4 * 4 : 0;
+    for (int64_t column = 0; column < wide; column += 4)
+        for (int64_t row = 0; row < tall; row += 4)
+            transpose_4x4(out + column * run->byte_step + row * 4, run->byte_step, buffer + row * pitch + column * 4,
+                          pitch);
+    for (int64_t column = 0; column < run_count; column++) {
+        const int64_t done = column < wide ? tall : 0;
+        copy_elements(out + column * run->byte_step + done * inner->byte_step, inner->byte_step,
+                      buffer + done * pitch + column * (int64_t)size, pitch, size, rows.count - done);
+    }
 }
 
 static void do_run_tile(const job *j, const fi_piece *piece, uint64_t tile) {
     const fi_plan *plan = j->plan;
+    const int64_t size = (int64_t)fi_item_size(piece->values->dtype);
     const int last = plan->naxes - 1, across = j->run_axis != last;
     uint64_t first = plan->first_index;
     char *out = piece->out;
@@ -121,11 +113,11 @@ static void do_run_tile(const job *j, const fi_piece *piece, uint64_t tile) {
         const int64_t t = (int64_t)(tile % j->tiles_along[a]);
         tile /= j->tiles_along[a];
         if (a == j->run_axis) {
-            run = run_span(axis, t, across ? ACROSS_RUN : RUN_TILE, j->shift);
+            run = run_span(axis, t, across ? across_run(piece->values->dtype) : RUN_TILE, j->shift);
             first += (uint64_t)run.begin;
             out += run.begin * axis->byte_step;
         } else if (a == last) {
-            rows = run_span(axis, t, ACROSS_MEMORY, 0);
+            rows = run_span(axis, t, ACROSS_BYTES / size, 0);
         } else {
             first += index_at(axis, t);
             out += t * axis->byte_step;
@@ -137,12 +129,45 @@ static void do_run_tile(const job *j, const fi_piece *piece, uint64_t tile) {
         fill_run(j, piece->values, first, out, plan->axes[last].byte_step, run.count);
 }
 
+/* Runs of `length` elements that follow each other in flat index, in memory `step` bytes apart: made CHUNK at a time,
+ * from a multiple of CHUNK on, where no words are wasted, whichever run they belong to. */
+static void fill_in_pieces(const job *j, const fi_values *values, uint64_t first, char *out, int64_t length,
+                           int64_t step, int64_t runs) {
+    const int64_t size = (int64_t)fi_item_size(values->dtype);
+    char buffer[CHUNK * 8];
+    int64_t inside = 0; /* of the run at `out`: elements that are there already */
+    while (runs) {
+        const int64_t aligned = CHUNK - (int64_t)(first % CHUNK), left = runs * length - inside;
+        const int64_t n = aligned < left ? aligned : left;
+        j->isa->fill(values, first, (size_t)n, buffer);
+        first += (uint64_t)n;
+        int64_t done = 0;
+        if (inside) {
+            done = fi_least(length - inside, n);
+            memcpy(out + inside * size, buffer, (size_t)(done * size));
+            inside = (inside + done) % length;
+        }
+        if (inside)
+            continue;
+        const int64_t whole = (n - done) / length;
+        if (done) {
+            out += step;
+            runs--;
+        }
+        copy_elements(out, step, buffer + done * size, length * size, (size_t)(length * size), whole);
+        done += whole * length;
+        out += whole * step;
+        runs -= whole;
+        inside = n - done;
+        memcpy(out, buffer + done * size, (size_t)(inside * size));
+    }
+}
+
 /* Short runs that follow each other in flat index, the last two axes: several are made at once, then put in place. */
 static void do_chunk_tile(const job *j, const fi_piece *piece, uint64_t tile) {
     const fi_plan *plan = j->plan;
     const int last = plan->naxes - 1;
     const fi_axis *inner = &plan->axes[last], *outer = &plan->axes[last - 1];
-    const size_t size = fi_item_size(piece->values->dtype), bytes = (size_t)inner->count * size;
     uint64_t first = plan->first_index;
     char *out = piece->out;
     span runs = {0, 0};
@@ -158,58 +183,120 @@ static void do_chunk_tile(const job *j, const fi_piece *piece, uint64_t tile) {
             out += t * plan->axes[a].byte_step;
         }
     }
-    char buffer[CHUNK * 8];
-    const int64_t at_once = CHUNK / inner->count;
-    for (int64_t done = 0; done < runs.count; done += at_once) {
-        const int64_t n = runs.count - done < at_once ? runs.count - done : at_once;
-        j->isa->fill(piece->values, first + index_at(outer, done), (size_t)(n * inner->count), buffer);
-        copy_elements(out + done * outer->byte_step, outer->byte_step, buffer, (int64_t)bytes, bytes, n);
+    fill_in_pieces(j, piece->values, first, out, inner->count, outer->byte_step, runs.count);
+}
+
+/* Positions along some axes, the last of them running fastest. */
+static void positions_of(int64_t at[FI_MAX_AXES], const job *j, int naxes, uint64_t number) {
+    for (int k = naxes - 1; k >= 0; k--) {
+        const uint64_t count = (uint64_t)j->plan->axes[j->order[k]].count;
+        at[k] = (int64_t)(number % count);
+        number /= count;
     }
+}
+
+static void carry(int64_t at[FI_MAX_AXES], const job *j, int k) {
+    while (k > 0 && at[k] == j->plan->axes[j->order[k]].count) {
+        at[k] = 0;
+        at[--k]++;
+    }
+}
+
+/* Flat index and address of the first element along the axes behind the first `naxes`. */
+static uint64_t start_of(const int64_t at[FI_MAX_AXES], const job *j, int naxes, char **out) {
+    uint64_t first = j->plan->first_index;
+    for (int k = 0; k < naxes; k++) {
+        const fi_axis *axis = &j->plan->axes[j->order[k]];
+        first += index_at(axis, at[k]);
+        *out += at[k] * axis->byte_step;
+    }
+    return first;
+}
+
+/* Short runs anywhere: the blocks of several are listed, made at once, and the runs put in place. */
+static void do_listed_tile(const job *j, const fi_piece *piece, uint64_t tile) {
+    const int last = j->plan->naxes - 1, shift = fi_block_shift(piece->values->dtype);
+    const fi_axis *inner = &j->plan->axes[last];
+    const int64_t size = (int64_t)fi_item_size(piece->values->dtype);
+    const uint64_t length = (uint64_t)inner->count, at_once = RUN_TILE / length;
+    uint64_t blocks[FI_LIST], left = j->elements / length - tile * at_once;
+    left = left < at_once ? left : at_once;
+    char elements[FI_LIST * 16];
+    char *to[FI_LIST];
+    size_t from[FI_LIST];
+    int64_t at[FI_MAX_AXES];
+    positions_of(at, j, last, tile * at_once);
+    while (left) {
+        size_t used = 0, runs = 0;
+        for (; runs < left; runs++) {
+            char *out = piece->out;
+            const uint64_t first = start_of(at, j, last, &out);
+            const uint64_t begin = first >> shift, end = ((first + length - 1) >> shift) + 1;
+            if (used + (end - begin) > FI_LIST)
+                break;
+            to[runs] = out;
+            from[runs] = ((used << shift) + (first - (begin << shift))) * (size_t)size;
+            for (uint64_t block = begin; block < end; block++)
+                blocks[used++] = block;
+            at[last - 1]++;
+            carry(at, j, last - 1);
+        }
+        j->isa->list(piece->values, blocks, used, elements);
+        if (inner->byte_step == size)
+            for (size_t i = 0; i < runs; i++)
+                memcpy(to[i], elements + from[i], length * (uint64_t)size);
+        else
+            for (size_t i = 0; i < runs; i++)
+                spread_elements(to[i], inner->byte_step, elements + from[i], (size_t)size, inner->count);
+        left -= runs;
+    }
+}
+
+/* Elements that are listed one by one: those of a block, if they follow each other, are made once. */
+static void fill_listed(const job *j, const fi_values *values, const uint64_t *index, char *const *to, size_t count) {
+    const size_t size = fi_item_size(values->dtype);
+    const int shift = fi_block_shift(values->dtype);
+    uint64_t blocks[FI_LIST];
+    size_t from[FI_LIST], used = 0;
+    char elements[FI_LIST * 16];
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t block = index[i] >> shift;
+        if (used == 0 || blocks[used - 1] != block)
+            blocks[used++] = block;
+        from[i] = (((used - 1) << shift) + (index[i] - (block << shift))) * size;
+    }
+    j->isa->list(values, blocks, used, elements);
+    for (size_t i = 0; i < count; i++)
+        copy_elements(to[i], 0, elements + from[i], 0, size, 1);
 }
 
 static void do_gather_tile(const job *j, const fi_piece *piece, uint64_t tile) {
     const fi_plan *plan = j->plan;
-    const size_t size = fi_item_size(piece->values->dtype);
-    uint64_t index[FI_GATHER] = {0};
-    char *to[FI_GATHER];
-    char elements[FI_GATHER * 8];
-    int64_t at[FI_MAX_AXES]; /* position along each axis, in the order of j->order */
-    uint64_t position = tile * GATHER_TILE, left = j->elements - position;
+    const int last = plan->naxes - 1;
+    uint64_t index[FI_LIST] = {0};
+    char *to[FI_LIST];
+    int64_t at[FI_MAX_AXES];
+    uint64_t left = j->elements - tile * GATHER_TILE;
     left = left < GATHER_TILE ? left : GATHER_TILE;
-    for (int k = plan->naxes - 1; k >= 0; k--) {
-        const uint64_t count = (uint64_t)plan->axes[j->order[k]].count;
-        at[k] = (int64_t)(position % count);
-        position /= count;
-    }
+    positions_of(at, j, plan->naxes, tile * GATHER_TILE);
     while (left) {
-        const size_t n = left < FI_GATHER ? (size_t)left : FI_GATHER;
+        const size_t n = left < FI_LIST ? (size_t)left : FI_LIST;
         for (size_t i = 0; i < n;) {
-            uint64_t first = plan->first_index;
             char *out = piece->out;
-            for (int k = 0; k < plan->naxes - 1; k++) {
-                const fi_axis *axis = &plan->axes[j->order[k]];
-                first += index_at(axis, at[k]);
-                out += at[k] * axis->byte_step;
-            }
-            if (plan->naxes == 0) {
+            const uint64_t first = start_of(at, j, last, &out);
+            if (last < 0) { /* one element */
                 index[i] = first;
                 to[i++] = out;
                 break;
             }
-            int k = plan->naxes - 1;
-            const fi_axis *axis = &plan->axes[j->order[k]];
-            while (i < n && at[k] < axis->count) {
-                index[i] = first + index_at(axis, at[k]);
-                to[i++] = out + at[k]++ * axis->byte_step;
+            const fi_axis *axis = &plan->axes[j->order[last]];
+            while (i < n && at[last] < axis->count) {
+                index[i] = first + index_at(axis, at[last]);
+                to[i++] = out + at[last]++ * axis->byte_step;
             }
-            while (k > 0 && at[k] == plan->axes[j->order[k]].count) {
-                at[k] = 0;
-                at[--k]++;
-            }
+            carry(at, j, last);
         }
-        j->isa->gather(piece->values, index, n, elements);
-        for (size_t i = 0; i < n; i++)
-            copy_elements(to[i], 0, elements + i * size, 0, size, 1);
+        fill_listed(j, piece->values, index, to, n);
         left -= n;
     }
 }
@@ -265,6 +352,7 @@ int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_pl
     }
     const int across = j.run_axis != last;
     const size_t size = fi_item_size(pieces->values->dtype);
+    const int64_t per_block = (int64_t)fi_per_block(pieces->values->dtype);
     const fi_axis *inner = last > 0 ? &plan->axes[last] : 0, *outer = last > 0 ? inner - 1 : 0;
     const int chunks = last > 0 && !across && inner->count <= CHUNK / 2 && inner->byte_step == (int64_t)size &&
                        outer->index_step == inner->count && !outer->table;
@@ -277,6 +365,11 @@ int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_pl
             j.tiles_along[a] = a == last - 1 ? ceil_div(count, (uint64_t)(RUN_TILE / inner->count)) : count;
             j.tiles *= j.tiles_along[a];
         }
+    } else if (last > 0 && !across && (short_runs || inner->count * 4 < isa->at_once * per_block)) {
+        j.fill_tile = do_listed_tile;
+        j.tiles = ceil_div(j.elements / (uint64_t)inner->count, (uint64_t)(RUN_TILE / inner->count));
+        for (int a = 0; a <= last; a++)
+            j.order[a] = a;
     } else if (short_runs || (across && plan->axes[last].table)) {
         j.fill_tile = do_gather_tile;
         j.tiles = ceil_div(j.elements, GATHER_TILE);
@@ -286,14 +379,14 @@ int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_pl
         if (last >= 0)
             j.order[last] = nearest;
     } else {
-        const int64_t length = across ? ACROSS_RUN : RUN_TILE;
+        const int64_t length = across ? across_run(pieces->values->dtype) : RUN_TILE;
         j.fill_tile = do_run_tile;
         j.shift = (int64_t)(plan->first_index % (uint64_t)length);
         j.tiles = 1;
         for (int a = 0; a <= last; a++) {
             const uint64_t count = (uint64_t)plan->axes[a].count;
             j.tiles_along[a] = a == j.run_axis ? ceil_div(count + (uint64_t)j.shift, (uint64_t)length)
-                               : a == last     ? ceil_div(count, ACROSS_MEMORY)
+                               : a == last     ? ceil_div(count, ACROSS_BYTES / size)
                                                : count;
             j.tiles *= j.tiles_along[a];
         }
