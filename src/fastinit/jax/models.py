@@ -1,0 +1,226 @@
+"""Whole models: their initialising functions run with every fill made where it lives, or turned into recipes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..arrays import DTYPES
+from ..functions import literal
+from ..recipe import Part
+from .arrays import array, placement
+from .contents import is_lazy
+from .reading import Value
+from .shards import computed
+from .tracing import Program
+
+#: A table that depends on no draw may be made whole without a word up to so many bytes.
+TABLE = 1 << 16
+
+
+class MadeWholeWarning(UserWarning):
+    """Arrays were made as a whole that `init` or `recipes` could not read as recipes.
+
+    Attributes
+    ----------
+    arrays : dict of str to str
+        The name of each in what the function returns, and why.
+    """
+
+    def __init__(self, message: str, arrays: dict[str, str]) -> None:
+        super().__init__(message)
+        self.arrays = arrays
+
+
+def init(
+    fn: Callable[..., Any],
+    *args: Any,
+    out_shardings: Any = None,
+    substitute: bool = False,
+    strict: bool = False,
+) -> Any:
+    """What ``fn(*args)`` returns, the same bits, with every fill made shard by shard where it lives.
+
+    Parameters
+    ----------
+    fn : callable
+        An initialising function: ``model.init`` of Flax linen, a function that makes an nnx or Equinox module, any
+        function of keys. It is traced, as by `jax.jit`, and not compiled.
+    *args
+        Its arguments. Arrays of JAX are traced, or `jax.ShapeDtypeStruct` where no value is needed; everything else,
+        numbers and NumPy's arrays too, is passed as it is. Give keyword arguments by `functools.partial`.
+    out_shardings : pytree of jax.sharding.Sharding, optional
+        Where the results go, as in `jax.jit`: for all of them, or a tree that is a prefix of what `fn` returns. None,
+        for all or for some, means where the eager call would put them.
+    substitute : bool, optional
+        Take draws of jax.random (`normal`, `uniform`, `truncated_normal`, `orthogonal`, and the initializers made of
+        them) for fastinit's, with the key as the seed. Values are other ones than JAX's, of the same distribution.
+    strict : bool, optional
+        Refuse to make an array as a whole.
+
+    Returns
+    -------
+    pytree
+        What `fn` returns.
+
+    Warns
+    -----
+    MadeWholeWarning
+        Draws that had to be made as a whole, and tables above 64 KiB: which, and why.
+
+    Raises
+    ------
+    ValueError
+        The same arrays, where `strict`; shardings that do not fit what `fn` returns. Before anything large is made.
+
+    Notes
+    -----
+    Fills of this package's initializers and constants are followed through `jit`, `vmap`, `scan`, `cond`,
+    `checkpoint`, custom derivatives, casts, reshape, transpose, broadcast, slice, concatenate, stack, split, pad,
+    ``.at[].set`` of a region, and one step of arithmetic at a time. See docs/frameworks.md.
+
+    Examples
+    --------
+    >>> import jax, fastinit.jax as init
+    >>> make = init.he_normal()
+    >>> w = init.init(lambda key: make(key, (64, 32)).T, jax.random.key(0))
+    >>> bool((w == make(jax.random.key(0), (64, 32)).T).all())
+    True
+    """
+    program = Program(fn, args)
+    shardings = _shardings(out_shardings, program)
+    values = program.read(substitute)
+    _report("init", program, values, strict)
+    beside = next((given for given in program.inputs if isinstance(given, jax.Array)), None)
+    made = []
+    for leaf, sharding in zip(program.leaves, shardings):
+        if leaf.number is None:
+            made.append(leaf.value if sharding is None else jax.device_put(leaf.value, sharding))
+            continue
+        content = values[leaf.number].content
+        if content is None:
+            content = program.run(leaf)
+        elif is_lazy(content) and sharding is None:
+            sharding = placement(beside, None)
+        made.append(_placed(content, sharding))
+        values[leaf.number] = Value(made[-1])  # the same output may be two leaves
+    return jax.tree.unflatten(program.tree, made)
+
+
+def recipes(fn: Callable[..., Any], *args: Any, substitute: bool = False, strict: bool = False) -> Any:
+    """What ``fn(*args)`` returns, with a recipe in the place of every floating-point array: nothing large is made.
+
+    Parameters
+    ----------
+    fn, *args, substitute, strict
+        As for `init`.
+
+    Returns
+    -------
+    pytree
+        Recipes, or parts of recipes, with the bits of the eager call. Values that no recipe makes are literals.
+        Arrays of other dtypes, such as counters and keys, are there themselves.
+
+    Warns
+    -----
+    MadeWholeWarning
+        Draws that became literals, and literals above 64 KiB: which, and why.
+
+    Raises
+    ------
+    ValueError
+        The same arrays, where `strict`.
+
+    Examples
+    --------
+    >>> import jax, fastinit.jax as init
+    >>> init.recipes(lambda key: {"w": init.normal(0.02)(key, (64, 32))}, jax.random.key(7))["w"].initializer
+    init('normal', std=0.02)
+    """
+    program = Program(fn, args)
+    values = program.read(substitute)
+    _report("recipes", program, values, strict)
+    found = []
+    for leaf in program.leaves:
+        if leaf.number is None:
+            found.append(leaf.value)
+            continue
+        content = values[leaf.number].content
+        if content is None:
+            content = program.run(leaf)
+        elif is_lazy(content) and not isinstance(content, Part):
+            content = _placed(content, None)
+        if not isinstance(content, Part) and content.dtype.name in DTYPES:
+            content = literal(np.asarray(content))
+        found.append(content)
+    return jax.tree.unflatten(program.tree, found)
+
+
+def _shardings(given: Any, program: Program) -> list[Any]:
+    """The sharding of each leaf, or None."""
+    if given is None:
+        return [None] * len(program.leaves)
+    whole = jax.tree.unflatten(program.tree, range(len(program.leaves)))
+    try:
+        spread = jax.tree.broadcast(given, whole, is_leaf=_is_sharding)
+    except ValueError as error:
+        line = str(error).splitlines()[0]
+        raise ValueError(f"out_shardings is no prefix of what the function returns: {line}") from None
+    found = jax.tree.leaves(spread, is_leaf=_is_sharding)
+    for each in found:
+        if not _is_sharding(each):
+            raise TypeError(f"out_shardings is made of shardings or None, not {type(each).__name__}")
+    return [None if each is None else _devices_of(each) for each in found]
+
+
+def _is_sharding(given: Any) -> bool:
+    return given is None or isinstance(given, (jax.sharding.Sharding, jax.sharding.PartitionSpec))
+
+
+def _devices_of(given: Any) -> Any:
+    """A sharding that says which devices: of a PartitionSpec, the mesh in use."""
+    named = isinstance(given, (jax.sharding.PartitionSpec, jax.sharding.NamedSharding))
+    return placement(None, given) if named else given
+
+
+def _report(what: str, program: Program, values: list[Value], strict: bool) -> None:
+    """Say what cannot be read as a recipe; ValueError where it is to be refused."""
+    whole = {}
+    for leaf in program.leaves:
+        if leaf.number is None:
+            continue
+        value, aval = values[leaf.number], program.avals[leaf.number]
+        read = isinstance(value.content, Part) or (is_lazy(value.content) and what == "init")
+        made = jnp.issubdtype(aval.dtype, jnp.inexact) and aval.ndim > 0 and not read and _is_made(value)
+        if made and (value.random or aval.size * aval.dtype.itemsize > TABLE):
+            whole[leaf.name] = value.why or "arithmetic on draws"
+    if not whole:
+        return
+    several = f"{len(whole)} of {len(program.leaves)} arrays"
+    shown = "; ".join(f"{name} ({why})" for name, why in list(whole.items())[:4])
+    more = f"; and {len(whole) - 4} more" if len(whole) > 4 else ""
+    if strict:
+        raise ValueError(f"fastinit.jax.{what}, strict: {several} would have to be made whole: {shown}{more}")
+    message = f"fastinit.jax.{what} makes {several} whole: {shown}{more}"
+    warnings.warn(MadeWholeWarning(message, whole), stacklevel=3)
+
+
+def _is_made(value: Value) -> bool:
+    """Whether an array is made here: not one that was an argument."""
+    return value.content is None or is_lazy(value.content) or bool(value.why)
+
+
+def _placed(content: Any, sharding: Any) -> Any:
+    """An array where the sharding says, shard by shard where its values are not there yet."""
+    if not is_lazy(content):
+        return content if sharding is None else jax.device_put(content, sharding)
+    if not isinstance(content, Part):
+        return computed(content, sharding)
+    if sharding is None:
+        return jax.device_put(content[...], may_alias=True)  # nobody else has the array
+    return array(content, sharding)
