@@ -14,7 +14,7 @@ from ..arrays import DTYPES
 from ..functions import literal
 from ..recipe import Part
 from .arrays import array, placement
-from .contents import is_lazy
+from .contents import full, is_lazy
 from .reading import Value
 from .shards import computed
 from .tracing import Program
@@ -155,10 +155,17 @@ def recipes(fn: Callable[..., Any], *args: Any, substitute: bool = False, strict
             content = program.run(leaf)
         elif is_lazy(content) and not isinstance(content, Part):
             content = _placed(content, None)
-        if not isinstance(content, Part) and content.dtype.name in DTYPES:
-            content = literal(np.asarray(content))
+        if not isinstance(content, Part):
+            content = _described(jnp.asarray(content))
         found.append(content)
     return jax.tree.unflatten(program.tree, found)
+
+
+def _described(made: Any) -> Any:
+    """An array that exists as a recipe, where it is of a dtype that recipes have."""
+    if made.dtype.name not in DTYPES:
+        return made
+    return full(made, (), made.dtype) if made.ndim == 0 else literal(np.asarray(made))
 
 
 def _shardings(given: Any, program: Program) -> list[Any]:
@@ -218,7 +225,7 @@ def _is_made(value: Value) -> bool:
 def _placed(content: Any, sharding: Any) -> Any:
     """An array where the sharding says, shard by shard where its values are not there yet."""
     if not is_lazy(content):
-        return content if sharding is None else jax.device_put(content, sharding)
+        return jnp.asarray(content) if sharding is None else jax.device_put(content, sharding)
     if not isinstance(content, Part):
         return computed(content, sharding)
     if sharding is None:

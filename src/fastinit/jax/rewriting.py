@@ -50,7 +50,11 @@ def with_dtype(recipe: Part, dtype: str, free: bool) -> Recipe | None:
         if d["init"] == "constant" and math.isfinite(float(d["value"])):  # rounded to its dtype, then to the other
             return {**d, "dtype": dtype, "value": float(recipe.dtype.type(d["value"]))}
         # values of a normal are rounded once, to the dtype; those of a uniform are also held within its bounds
-        rounded_once = d["init"] == "normal" or (d["init"].endswith("_normal") and d.get("truncated") is False)
+        rounded_once = (
+            d["init"] == "normal"
+            or d.get("distribution") == "normal"
+            or (d["init"] in ("glorot_normal", "he_normal", "lecun_normal") and not d["truncated"])
+        )
         return {**d, "dtype": dtype} if small and rounded_once else None
 
     return rewritten(recipe, rewrite)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from ..arrays import DTYPES
@@ -21,13 +22,15 @@ Rule = Callable[[dict[str, Any], list[Any], Sequence[Any]], list[Any]]
 
 #: Operations whose result is one of their inputs, or exact: they may follow each other in compiled code.
 EXACT = frozenset({
-    "abs", "and", "ceil", "clamp", "copy", "eq", "floor", "ge", "gt", "is_finite", "le", "lt", "max", "min", "name",
-    "ne", "neg", "not", "or", "round", "select_n", "sign", "stop_gradient", "xor",
+    "abs", "and", "ceil", "clamp", "eq", "floor", "ge", "gt", "is_finite", "le", "lt", "max", "min", "ne", "neg", "not",
+    "or", "round", "select_n", "sign", "xor",
 })  # fmt: skip
 #: Operations that round once, and do so exactly, whatever the shape: XLA may merge two of them in compiled code.
 ROUNDED = frozenset({"add", "div", "mul", "sub"})
 #: Operations that leave an array as it is.
-NOTHING = frozenset({"mesh_cast", "optimization_barrier", "reshard", "sharding_constraint"})
+NOTHING = frozenset({
+    "copy", "copy_p", "mesh_cast", "name", "optimization_barrier", "reshard", "sharding_constraint", "stop_gradient",
+})  # fmt: skip
 
 
 def elementwise(primitive: Any, params: dict[str, Any], args: list[Any], out: Any) -> Any:
@@ -58,11 +61,10 @@ def converted(primitive: Any, params: dict[str, Any], args: list[Any], out: Any,
 
 def narrows(source: Any, target: Any) -> bool:
     """Whether a conversion may round."""
-    return not np.can_cast(source, target, "safe") if _plain(source) and _plain(target) else source != target
-
-
-def _plain(dtype: Any) -> bool:
-    return np.dtype(dtype).isbuiltin == 1
+    if not (jnp.issubdtype(source, jnp.floating) and jnp.issubdtype(target, jnp.floating)):
+        return not np.can_cast(source, target, "safe")
+    before, after = jnp.finfo(source), jnp.finfo(target)
+    return after.nmant < before.nmant or after.maxexp < before.maxexp
 
 
 # ---- rearrangements ----------------------------------------------------------------------------------------------
