@@ -10,6 +10,7 @@ import pytest
 import fastinit as fi
 import fastinit.jax as init
 from conftest import same
+from fastinit.recipe import Part
 
 KEY = jax.random.key(7)
 NORMAL = init.normal(0.5)
@@ -33,9 +34,12 @@ def equal(a, b):
         assert x.tobytes() == y.tobytes(), name
 
 
+def is_recipe(leaf):
+    return isinstance(leaf, Part)
+
+
 def made(recipe_tree):
     """A tree with the values of its recipes."""
-    is_recipe = lambda leaf: hasattr(leaf, "to_dict")  # noqa: E731
     return jax.tree.map(lambda r: jnp.asarray(r[...]) if is_recipe(r) else r, recipe_tree, is_leaf=is_recipe)
 
 

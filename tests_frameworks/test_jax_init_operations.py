@@ -164,16 +164,15 @@ def test_arithmetic(what):
     computes(COMPUTED[what], KEY)
 
 
-def test_a_cast_of_a_normal_is_a_recipe():
-    for dtype in (jnp.bfloat16, jnp.float16):
-        tree = follows(lambda key: [NORMAL(key, (300, 40)).astype(dtype), ORTHOGONAL(key, (4, 4))], KEY)
-        assert tree[0].initializer.name == "normal"
-        tree = follows(lambda key: jax.vmap(NORMAL, (0, None))(jax.random.split(key, 3), (300, 40)).astype(dtype), KEY)
-        assert tree.dtype == dtype
-        small = follows(lambda key: init.normal(1e-6)(key, (300, 40)).astype(dtype), KEY)
-        assert small.dtype == dtype
-        follows(lambda key: init.variance_scaling(1.0, "fan_in", "normal")(key, (30, 4)).astype(dtype), KEY)
-    computes(lambda key: init.he_normal()(key, (30, 4)).astype(jnp.bfloat16), KEY)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_a_cast_of_a_normal_is_a_recipe(dtype):
+    tree = follows(lambda key: [NORMAL(key, (300, 40)).astype(dtype), ORTHOGONAL(key, (4, 4))], KEY)
+    assert tree[0].initializer.name == "normal"
+    assert tree[0].dtype == dtype
+    follows(lambda key: jax.vmap(NORMAL, (0, None))(jax.random.split(key, 3), (300, 40)).astype(dtype), KEY)
+    follows(lambda key: init.normal(1e-6)(key, (300, 40)).astype(dtype), KEY)
+    follows(lambda key: init.variance_scaling(1.0, "fan_in", "normal")(key, (30, 4)).astype(dtype), KEY)
+    computes(lambda key: init.he_normal()(key, (30, 4)).astype(dtype), KEY)
 
 
 def test_a_sum_of_constants_is_one():

@@ -205,7 +205,7 @@ def _report(what: str, program: Program, values: list[Value], strict: bool) -> N
         read = isinstance(value.content, Part) or (is_lazy(value.content) and what == "init")
         made = jnp.issubdtype(aval.dtype, jnp.inexact) and aval.ndim > 0 and not read and _is_made(value)
         if made and (value.random or aval.size * aval.dtype.itemsize > TABLE):
-            whole[leaf.name] = value.why or "arithmetic on draws"
+            whole[leaf.name] = value.why
     if not whole:
         return
     several = f"{len(whole)} of {len(program.leaves)} arrays"

@@ -141,7 +141,7 @@ class Reader:
         outs = [var.aval for var in eqn.outvars]
         lazies = [value for value in inputs if is_lazy(value.content)]
         free = bool(lazies) and all(value.free for value in lazies)
-        rounded = any(value.rounded for value in inputs)
+        rounded, why = any(value.rounded for value in inputs), f"{name}{_place(eqn)}"
         if name in NOTHING:
             return list(inputs)
         if any(isinstance(arg, _Words) for arg in args):
@@ -150,7 +150,8 @@ class Reader:
             raise NotLazy(f"{name} of the words of float64")
         if name in RULES:
             made = RULES[name](eqn.params, args, outs)
-            return [Value(content, rounded=rounded, free=free) for content in made]
+            why = lazies[0].why  # as before: rearranging is no reason
+            return [Value(content, why, rounded=rounded, free=free) for content in made]
         if name in ("mul", "div", "add", "sub") and free and len(lazies) == 1:
             content = _folded(name, args)
             if content is not None:
@@ -161,12 +162,12 @@ class Reader:
             if rounded and self._depth:
                 raise NotLazy("arithmetic and then a cast in compiled code")
             made = converted(eqn.primitive, eqn.params, args, outs[0], False)
-            return [Value(made, rounded=self._depth > 0 and narrows(args[0].dtype, outs[0].dtype))]
+            return [Value(made, why, rounded=self._depth > 0 and narrows(args[0].dtype, outs[0].dtype))]
         if name in EXACT or name in ROUNDED:
             if name in ROUNDED and self._depth and (rounded or name == "div"):
                 raise NotLazy("more than one step of arithmetic in compiled code")
             made = elementwise(eqn.primitive, eqn.params, args, outs[0])
-            return [Value(made, rounded=rounded or (name in ROUNDED and self._depth > 0))]
+            return [Value(made, why, rounded=rounded or (name in ROUNDED and self._depth > 0))]
         raise NotLazy(name)
 
     def _made(self, eqn: Any, inputs: list[Value]) -> list[Value]:
