@@ -97,18 +97,20 @@ def init(
     values = program.read(substitute)
     _report("init", program, values, strict)
     beside = next((given for given in program.inputs if isinstance(given, jax.Array)), None)
-    made = []
+    made: list[Any] = []
+    arrays: dict[tuple[int, Any], Any] = {}  # one array may be several leaves
     for leaf, sharding in zip(program.leaves, shardings):
         if leaf.number is None:
             made.append(leaf.value if sharding is None else jax.device_put(leaf.value, sharding))
             continue
-        content = values[leaf.number].content
-        if content is None:
-            content = program.run(leaf)
-        elif is_lazy(content) and sharding is None:
-            sharding = placement(beside, None)
-        made.append(_placed(content, sharding))
-        values[leaf.number] = Value(made[-1])  # the same output may be two leaves
+        which = program.first[leaf.number], sharding
+        if which not in arrays:
+            value = values[leaf.number]
+            content = program.run(leaf) if value.content is None else value.content
+            if is_lazy(content) and sharding is None:
+                sharding = placement(beside if value.random else None, _explicit_spec(program.avals[leaf.number]))
+            arrays[which] = _placed(content, sharding)
+        made.append(arrays[which])
     return jax.tree.unflatten(program.tree, made)
 
 
@@ -178,11 +180,18 @@ def _shardings(given: Any, program: Program) -> list[Any]:
     except ValueError as error:
         line = str(error).splitlines()[0]
         raise ValueError(f"out_shardings is no prefix of what the function returns: {line}") from None
-    found = jax.tree.leaves(spread, is_leaf=_is_sharding)
-    for each in found:
+    found = []
+    for leaf, each in zip(program.leaves, jax.tree.leaves(spread, is_leaf=_is_sharding)):
         if not _is_sharding(each):
             raise TypeError(f"out_shardings is made of shardings or None, not {type(each).__name__}")
-    return [None if each is None else _devices_of(each) for each in found]
+        found.append(None if each is None else _devices_of(each))
+        shape = np.shape(leaf.value) if leaf.number is None else program.avals[leaf.number].shape
+        try:
+            if found[-1] is not None:
+                found[-1].shard_shape(shape)
+        except ValueError as error:
+            raise ValueError(f"{leaf.name} of shape {shape} does not fit its sharding: {error}") from None
+    return found
 
 
 def _is_sharding(given: Any) -> bool:
@@ -193,6 +202,12 @@ def _devices_of(given: Any) -> Any:
     """A sharding that says which devices: of a PartitionSpec, the mesh in use."""
     named = isinstance(given, (jax.sharding.PartitionSpec, jax.sharding.NamedSharding))
     return placement(None, given) if named else given
+
+
+def _explicit_spec(aval: Any) -> Any:
+    """Where an array lies in a mesh of explicit axes that is in use; None without one."""
+    sharding = getattr(aval, "sharding", None)
+    return None if sharding is None or sharding.mesh.empty else sharding.spec
 
 
 def _report(what: str, program: Program, values: list[Value], strict: bool) -> None:
@@ -209,11 +224,13 @@ def _report(what: str, program: Program, values: list[Value], strict: bool) -> N
     if not whole:
         return
     several = f"{len(whole)} of {len(program.leaves)} arrays"
-    shown = "; ".join(f"{name} ({why})" for name, why in list(whole.items())[:4])
-    more = f"; and {len(whole) - 4} more" if len(whole) > 4 else ""
+    shown = "; ".join(f"{name or 'the result'} ({why})" for name, why in list(whole.items())[:4])
+    shown += f"; and {len(whole) - 4} more" if len(whole) > 4 else ""
+    if any(why.startswith("jax.random.") for why in whole.values()):
+        shown += "; substitute=True takes the draws of jax.random for fastinit's"
     if strict:
-        raise ValueError(f"fastinit.jax.{what}, strict: {several} would have to be made whole: {shown}{more}")
-    message = f"fastinit.jax.{what} makes {several} whole: {shown}{more}"
+        raise ValueError(f"fastinit.jax.{what}, strict: {several} would have to be made whole: {shown}")
+    message = f"fastinit.jax.{what} makes {several} whole: {shown}"
     warnings.warn(MadeWholeWarning(message, whole), stacklevel=3)
 
 

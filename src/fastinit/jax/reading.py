@@ -175,13 +175,14 @@ class Reader:
         for var in eqn.outvars:
             aval = var.aval
             if not jax.dtypes.issubdtype(aval.dtype, jax.dtypes.prng_key) and aval.size * aval.dtype.itemsize > SMALL:
-                return self._unknown(eqn, eqn.params.get("name", eqn.primitive.name))
+                return self._unknown(eqn, _title(eqn))
+        why = next((value.why for value in inputs if value.random and value.why), f"{_title(eqn)}{_place(eqn)}")
         made = run(eqn, [value.content for value in inputs])
         merged = self._depth > 0 and eqn.primitive.name not in RULES
         return [
             Value(
                 content,
-                f"{eqn.params.get('name', eqn.primitive.name)}{_place(eqn)}",
+                why,
                 rounded=any(value.rounded for value in inputs)
                 or (merged and jnp.issubdtype(var.aval.dtype, jnp.inexact)),
             )
@@ -281,6 +282,12 @@ def _recipe_of(drawn: Drawn, words: np.ndarray) -> Any:
     return contents.reshaped(made, (*batch, *drawn.shape))
 
 
+def _title(eqn: Any) -> str:
+    """An operation by the name that its caller knows."""
+    name = str(eqn.params.get("name", eqn.primitive.name))
+    return f"jax.random.{name.removeprefix('_')}" if is_jaxs_draw(eqn) else name
+
+
 def _draws(eqn: Any) -> bool:
     """Whether JAX's own generator draws in an equation."""
     if eqn.primitive.name in ("random_bits", "random_gamma", "rng_bit_generator", "rng_uniform"):
@@ -339,8 +346,9 @@ def _piled(column: list[Value], aval: Any) -> Value:
         made = jnp.stack([value.content for value in column]) if column else jnp.zeros(aval.shape, aval.dtype)
         return Value(made, rounded=rounded, why=column[0].why if column else "", random=random)
     free = all(value.free for value in column if is_lazy(value.content))
+    why = next((value.why for value in column if value.why), "")
     try:
-        return Value(contents.piled([value.content for value in column]), "", rounded, free, random)
+        return Value(contents.piled([value.content for value in column]), why, rounded, free, random)
     except (NotLazy, ValueError) as error:
         return Value(None, str(error), random=random)
 

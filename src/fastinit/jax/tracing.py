@@ -54,6 +54,8 @@ class Program:
         closed = jax.make_jaxpr(traced)(self.inputs)
         self.consts = closed.consts
         self.avals = closed.out_avals
+        #: which outputs are one array: the number of the first of them
+        self.first = [closed.jaxpr.outvars.index(var) for var in closed.jaxpr.outvars]
         self._jaxpr = closed.jaxpr
 
     def read(self, substitute: bool) -> list[Value]:
