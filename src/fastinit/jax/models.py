@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core.primitives import convert_element_type_p
 
 from ..arrays import DTYPES
 from ..functions import literal
@@ -109,7 +110,7 @@ def init(
             content = program.run(leaf) if value.content is None else value.content
             if is_lazy(content) and sharding is None:
                 sharding = placement(beside if value.random else None, _explicit_spec(program.avals[leaf.number]))
-            arrays[which] = _placed(content, sharding)
+            arrays[which] = _typed(_placed(content, sharding), program.avals[leaf.number])
         made.append(arrays[which])
     return jax.tree.unflatten(program.tree, made)
 
@@ -237,6 +238,13 @@ def _report(what: str, program: Program, values: list[Value], strict: bool) -> N
 def _is_made(value: Value) -> bool:
     """Whether an array is made here: not one that was an argument."""
     return value.content is None or is_lazy(value.content) or bool(value.why)
+
+
+def _typed(array: Any, aval: Any) -> Any:
+    """The array with JAX's weak type, where the function returns one: of numbers that gave no dtype."""
+    if not getattr(aval, "weak_type", False) or array.weak_type:
+        return array
+    return convert_element_type_p.bind(array, new_dtype=aval.dtype, weak_type=True, sharding=None)
 
 
 def _placed(content: Any, sharding: Any) -> Any:

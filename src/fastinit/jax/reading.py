@@ -20,6 +20,7 @@ from ..arrays import DTYPES
 from . import contents
 from .contents import NotLazy, is_lazy
 from .drawing import Drawn, drawn_by
+from .equations import draws, inner_programs, is_constant, place, run
 from .rewriting import scaled, shifted
 from .rules import EXACT, NOTHING, ROUNDED, RULES, converted, elementwise, narrows
 from .substitutes import is_jaxs_draw, substitute
@@ -99,7 +100,7 @@ class Reader:
                 return self._compiled(eqn, lambda: self._scan(eqn, inputs))
             if name == "cond":
                 return self._compiled(eqn, lambda: self._cond(eqn, inputs))
-        random = any(value.random for value in inputs) or _draws(eqn)
+        random = any(value.random for value in inputs) or draws(eqn)
         try:
             for value in inputs:
                 if value.content is None:
@@ -108,7 +109,7 @@ class Reader:
             else:
                 if lazy:
                     found = self._lazily(eqn, inputs)
-                elif _is_constant(eqn):
+                elif is_constant(eqn):
                     found = [dataclasses.replace(inputs[0], content=_constant(eqn, inputs[0].content))]
                 else:
                     found = self._made(eqn, inputs)
@@ -130,7 +131,7 @@ class Reader:
                 return Value(None, value.why, random=True)
         found = substitute(eqn, [value.content for value in inputs])
         if found is None:
-            return Value(None, f"bounds that are arrays{_place(eqn)}", random=True)
+            return Value(None, f"bounds that are arrays{place(eqn)}", random=True)
         return Value(_recipe_of(*found), free=True, random=True)
 
     # ---- equations -----------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ class Reader:
         outs = [var.aval for var in eqn.outvars]
         lazies = [value for value in inputs if is_lazy(value.content)]
         free = bool(lazies) and all(value.free for value in lazies)
-        rounded, why = any(value.rounded for value in inputs), f"{name}{_place(eqn)}"
+        rounded, why = any(value.rounded for value in inputs), f"{name}{place(eqn)}"
         if name in NOTHING:
             return list(inputs)
         if any(isinstance(arg, _Words) for arg in args):
@@ -176,7 +177,7 @@ class Reader:
             aval = var.aval
             if not jax.dtypes.issubdtype(aval.dtype, jax.dtypes.prng_key) and aval.size * aval.dtype.itemsize > SMALL:
                 return self._unknown(eqn, _title(eqn))
-        why = next((value.why for value in inputs if value.random and value.why), f"{_title(eqn)}{_place(eqn)}")
+        why = next((value.why for value in inputs if value.random and value.why), f"{_title(eqn)}{place(eqn)}")
         made = run(eqn, [value.content for value in inputs])
         merged = self._depth > 0 and eqn.primitive.name not in RULES
         return [
@@ -190,7 +191,7 @@ class Reader:
         ]
 
     def _unknown(self, eqn: Any, why: str) -> list[Value]:
-        return [Value(None, f"{why}{_place(eqn)}")] * len(eqn.outvars)
+        return [Value(None, f"{why}{place(eqn)}")] * len(eqn.outvars)
 
     # ---- calls ---------------------------------------------------------------------------------------------------
 
@@ -208,7 +209,7 @@ class Reader:
         settled = []
         for value in found:
             if value.content is not None and value.rounded and not is_lazy(value.content):
-                value = Value(None, f"arithmetic in compiled code{_place(eqn)}", random=value.random)
+                value = Value(None, f"arithmetic in compiled code{place(eqn)}", random=value.random)
             settled.append(dataclasses.replace(value, rounded=False))
         return settled
 
@@ -242,33 +243,19 @@ class Reader:
 
     def _has_ours(self, eqn: Any) -> bool:
         """Whether a call contains a draw of ours, or an array of one number, which a recipe can describe."""
-        return any(
-            self._jaxpr_has_ours(getattr(inner, "jaxpr", inner)) for inner in jec.jaxprs_in_params(eqn.params)
-        ) and not (self._substitute and is_jaxs_draw(eqn))
+        return any(map(self._program_has_ours, inner_programs(eqn.params)))
 
-    def _jaxpr_has_ours(self, jaxpr: Any) -> bool:
+    def _program_has_ours(self, jaxpr: Any) -> bool:
         if id(jaxpr) not in self._ours:  # kept together with the program, whose id nothing else can take then
             found = any(
                 drawn_by(eqn) is not None
                 or (self._substitute and is_jaxs_draw(eqn))
-                or _is_constant(eqn)
+                or is_constant(eqn)
                 or self._has_ours(eqn)
                 for eqn in jaxpr.eqns
             )
             self._ours[id(jaxpr)] = jaxpr, found
         return self._ours[id(jaxpr)][1]
-
-
-def run(eqn: Any, args: Sequence[Any]) -> list[Any]:
-    """The outputs of one equation, by JAX."""
-    if not any(True for _ in jec.jaxprs_in_params(eqn.params)):
-        made = eqn.primitive.bind(*args, **eqn.params)
-        return list(made) if eqn.primitive.multiple_results else [made]
-    given = {var: arg for var, arg in zip(eqn.invars, args) if not isinstance(var, jec.Literal)}
-    inner = next(iter(jec.jaxprs_in_params(eqn.params)))
-    where = getattr(inner, "jaxpr", inner).debug_info._replace(arg_names=None, result_paths=None)
-    jaxpr = jec.Jaxpr((), list(given), eqn.outvars, [eqn], eqn.effects, where)
-    return list(jec.jaxpr_as_fun(jec.ClosedJaxpr(jaxpr, ()))(*given.values()))
 
 
 def _recipe_of(drawn: Drawn, words: np.ndarray) -> Any:
@@ -280,28 +267,6 @@ def _recipe_of(drawn: Drawn, words: np.ndarray) -> Any:
         return contents.full(np.zeros((), drawn.dtype), (*batch, *drawn.shape), drawn.dtype)
     made = contents.piled([drawn.recipe_of(each) for each in words.reshape(-1, words.shape[-1])])
     return contents.reshaped(made, (*batch, *drawn.shape))
-
-
-def _title(eqn: Any) -> str:
-    """An operation by the name that its caller knows."""
-    name = str(eqn.params.get("name", eqn.primitive.name))
-    return f"jax.random.{name.removeprefix('_')}" if is_jaxs_draw(eqn) else name
-
-
-def _draws(eqn: Any) -> bool:
-    """Whether JAX's own generator draws in an equation."""
-    if eqn.primitive.name in ("random_bits", "random_gamma", "rng_bit_generator", "rng_uniform"):
-        return True
-    inner = (getattr(jaxpr, "jaxpr", jaxpr) for jaxpr in jec.jaxprs_in_params(eqn.params))
-    return any(_draws(each) for jaxpr in inner for each in jaxpr.eqns)
-
-
-def _is_constant(eqn: Any) -> bool:
-    """Whether an equation spreads one number over an array that a recipe can describe."""
-    if eqn.primitive.name != "broadcast_in_dim":
-        return False
-    number, spread = eqn.invars[0].aval, eqn.outvars[0].aval
-    return number.ndim == 0 and spread.size != 1 and spread.dtype.name in DTYPES
 
 
 def _constant(eqn: Any, number: Any) -> Any:
@@ -353,10 +318,7 @@ def _piled(column: list[Value], aval: Any) -> Value:
         return Value(None, str(error), random=random)
 
 
-def _place(eqn: Any) -> str:
-    """The line of the caller's code that an equation comes from, as far as JAX knows it."""
-    import jax.extend.source_info_util as source
-
-    where = str(source.summarize(eqn.source_info)).partition(" (")[0]
-    parts = where.rsplit("/", 1)[-1].split(":")
-    return f", {parts[0]}:{parts[1]}" if len(parts) > 1 else ""
+def _title(eqn: Any) -> str:
+    """An operation by the name that its caller knows."""
+    name = str(eqn.params.get("name", eqn.primitive.name))
+    return f"jax.random.{name.removeprefix('_')}" if is_jaxs_draw(eqn) else name

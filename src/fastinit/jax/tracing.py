@@ -33,6 +33,8 @@ class Program:
         leaves, tree = jax.tree.flatten(args)
         where = [k for k, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct))]
         self.inputs = [leaves[k] for k in where]
+        if any(isinstance(given, jax.core.Tracer) for given in self.inputs):
+            raise TypeError("an argument is traced: init and recipes are called outside of jit, vmap and grad")
         self.leaves: list[Leaf] = []
         self.tree: Any = None
 
