@@ -245,3 +245,5 @@ def test_tables_without_draws_are_said_where_they_are_large():
     for n, step in ((1 << 15, "sin"), (1 << 19, "iota")):
         with pytest.warns(init.MadeWholeWarning, match=rf"1 of 1 arrays whole: .*\({step}, test_jax"):
             equal(init.init(table, n), table(n))
+    with pytest.warns(init.MadeWholeWarning, match=r"\(jax.random.randint, test_jax|\(jax.random._randint|\(_randint"):
+        init.init(lambda key: jax.random.randint(key, (1 << 15,), 0, 9), KEY)

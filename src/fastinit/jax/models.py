@@ -219,8 +219,10 @@ def _report(what: str, program: Program, values: list[Value], strict: bool) -> N
             continue
         value, aval = values[leaf.number], program.avals[leaf.number]
         read = isinstance(value.content, Part) or (is_lazy(value.content) and what == "init")
-        made = jnp.issubdtype(aval.dtype, jnp.inexact) and aval.ndim > 0 and not read and _is_made(value)
-        if made and (value.random or aval.size * aval.dtype.itemsize > TABLE):
+        if read or aval.ndim == 0 or not _is_made(value) or jnp.issubdtype(aval.dtype, jax.dtypes.prng_key):
+            continue
+        large = aval.size * aval.dtype.itemsize > TABLE
+        if large or (value.random and jnp.issubdtype(aval.dtype, jnp.inexact)):
             whole[leaf.name] = value.why
     if not whole:
         return
