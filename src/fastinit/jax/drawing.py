@@ -95,6 +95,6 @@ def drawn_by(eqn: Any) -> Drawn | None:
     """What an equation of a traced program draws: that of the callback which `_later` has put there, else None."""
     if eqn.primitive.name != "pure_callback":
         return None
-    # JAX wraps the function; were it kept elsewhere, fills would be made as a whole and said to be
+    # JAX wraps the function; where a version of JAX keeps it elsewhere, fills are made whole, and said to be
     called = getattr(eqn.params.get("callback"), "callback_func", None)
     return called if isinstance(called, Drawn) else None

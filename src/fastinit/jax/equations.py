@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax.extend.core as jec
 import jax.extend.source_info_util as source
 
 from ..arrays import DTYPES
+
+source.register_exclusion(str(Path(__file__).parent))  # the line that an equation comes from is the caller's
 
 
 def inner_programs(params: Mapping[str, Any]) -> Iterator[Any]:
@@ -32,8 +35,8 @@ def run(eqn: Any, args: Sequence[Any]) -> list[Any]:
 
 
 def draws(eqn: Any) -> bool:
-    """Whether JAX's own generator draws in an equation."""
-    if eqn.primitive.name in ("random_bits", "random_gamma", "rng_bit_generator", "rng_uniform"):
+    """Whether JAX's own generator draws in an equation, or a callback that may."""
+    if eqn.primitive.name in ("random_bits", "random_gamma", "rng_bit_generator", "rng_uniform", "pure_callback"):
         return True
     return any(draws(each) for inner in inner_programs(eqn.params) for each in inner.eqns)
 

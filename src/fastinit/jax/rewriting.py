@@ -45,10 +45,8 @@ def with_dtype(recipe: Part, dtype: str, free: bool) -> Recipe | None:
     def rewrite(d: dict[str, Any]) -> dict[str, Any] | None:
         if "literal" in d:
             return None
-        if free or d["init"] in ("zeros", "ones"):
+        if free or d["init"] in ("zeros", "ones", "constant"):  # constants of a program are exact in their dtype
             return {**d, "dtype": dtype}
-        if d["init"] == "constant" and math.isfinite(float(d["value"])):  # rounded to its dtype, then to the other
-            return {**d, "dtype": dtype, "value": float(recipe.dtype.type(d["value"]))}
         # values of a normal are rounded once, to the dtype; those of a uniform are also held within its bounds
         rounded_once = (
             d["init"] == "normal"
