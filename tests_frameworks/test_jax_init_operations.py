@@ -243,6 +243,18 @@ def test_the_others_stay_recipes():
     assert why[1].startswith("exp, test_jax_init_operations.py:")
 
 
+def test_tables_of_compiled_code_have_its_bits():
+    """XLA merges the product and the sum; one after the other they would be rounded twice."""
+
+    @jax.jit
+    def fn(key, x):
+        return draw(key), x * 0.3 + 0.1
+
+    x = jnp.arange(4096.0) / 7
+    assert not (fn(KEY, x)[1] == x * 0.3 + 0.1).all()
+    equal(init.init(fn, KEY, x, strict=True), fn(KEY, x))
+
+
 def test_a_fill_that_is_not_found_is_not_passed_over(monkeypatch):
     """As it would be if JAX kept callbacks elsewhere."""
     monkeypatch.setattr("fastinit.jax.reading.drawn_by", lambda eqn: None)
