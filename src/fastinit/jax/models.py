@@ -54,7 +54,7 @@ def init(
         function of keys. It is traced, as by `jax.jit`, and not compiled.
     *args
         Its arguments. Arrays of JAX are traced, or `jax.ShapeDtypeStruct` where no value is needed; everything else,
-        numbers and NumPy's arrays too, is passed as it is. Give keyword arguments by `functools.partial`.
+        numbers and NumPy's arrays too, is passed as it is. Give keyword arguments by ``functools.partial``.
     out_shardings : pytree of jax.sharding.Sharding, optional
         Where the results go, as in `jax.jit`: for all of them, or a tree that is a prefix of what `fn` returns. None,
         for all or for some, means where the eager call would put them.
