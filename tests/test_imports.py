@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "fastinit"
 #: The files that may import a framework. Keras's adapter also fills what its backends hold.
 ADAPTERS = {
     "torch": r"torch/.*",
-    "jax": r"jax\.py|keras\.py",
+    "jax": r"jax/.*|keras\.py",
     "keras": r"keras\.py",
     "tensorflow": r"keras\.py",
     "dask": r"dask\.py",

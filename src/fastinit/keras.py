@@ -226,7 +226,7 @@ def _tensor(description: _Description, words: Any, shape: tuple[int, ...], dtype
     if backend == "jax":
         import jax
 
-        from .jax import filled
+        from .jax.drawing import filled
 
         words = words if isinstance(words, jax.core.Tracer) else np.asarray(words)  # not spread over a mesh
         return filled(description, words, shape, dtype, out_sharding=getattr(layout, "backend_layout", layout))
@@ -257,7 +257,7 @@ def _distributed(make: Callable[[], Any], layout: Any) -> Any:
     if keras.backend.backend() == "jax":
         import jax
 
-        from .jax import placement
+        from .jax.arrays import placement
 
         with _own_devices():
             made = make()
