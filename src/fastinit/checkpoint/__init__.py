@@ -7,4 +7,13 @@ from .keys import ManifestError
 from .manifest import load_manifest
 from .saving import save
 
-__all__ = ["Comparison", "HeaderError", "ManifestError", "Verification", "dump_manifest", "load_manifest", "save", "verify"]
+__all__ = [
+    "Comparison",
+    "HeaderError",
+    "ManifestError",
+    "Verification",
+    "dump_manifest",
+    "load_manifest",
+    "save",
+    "verify",
+]

@@ -293,7 +293,7 @@ class Composer:
         if (seed, name) in mine:
             self._keys.note(
                 where,
-                f"part {name!r} is there already, and both would have the same values (again = true where that is meant)",
+                f"part {name!r} is there already, and both would have the same values; again = true says it is meant",
             )
             return None
         mine.add((seed, name))

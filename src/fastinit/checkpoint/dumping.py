@@ -102,7 +102,7 @@ def dump_manifest(path: str | os.PathLike[str], recipes: Mapping[str, Part], *, 
         if beside is not None:
             write_literals(out.parent, beside, digest)
         identity = hashlib.blake2b(text, digest_size=16, person=b"fastinit-page").hexdigest()
-        partial = Partial(directory, out.name, identity, len(text), resume=False, overwrite=overwrite)
+        partial = Partial(directory, out.name, identity, len(text), resume=not overwrite, overwrite=overwrite)
         try:
             partial.write(text, 0)
             partial.commit()

@@ -87,18 +87,18 @@ def _composed(family: Family, spec: Dict, outer: Outer) -> Table:
     for key, default in (("axis", 0), ("groups", 1)):
         if spec.get(key, default) != default:
             table[key] = spec[key]
-    if form == "transpose" and spec["axes"] != list(range(len(spec["axes"])))[::-1]:
-        table["axes"] = spec["axes"]
-    if form == "reshape":
-        table["shape"] = spec["shape"]
-    if form in ("paste", "part"):
-        table["at"] = _at(spec["at"], _shape(spec["onto" if form == "paste" else "part"]))
     if isinstance(spec[form], list):
         table[form] = folded_parts([_part(family, part, outer) for part in spec[form]], family.words)
     else:
         table[form] = _part(family, spec[form], outer)
     if form == "paste":
         table["onto"] = _part(family, spec["onto"], outer)
+    if form in ("paste", "part"):
+        table["at"] = _at(spec["at"], _shape(spec["onto" if form == "paste" else "part"]))
+    if form == "reshape":
+        table["shape"] = spec["shape"]
+    if form == "transpose" and spec["axes"] != list(range(len(spec["axes"])))[::-1]:
+        table["axes"] = spec["axes"]
     return table
 
 

@@ -21,7 +21,7 @@ def _value(value: Any, indent: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's escapes are JSON's, and one more
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes, and one
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_value(inner, indent)}" for key, inner in value.items()) + " }"
     if isinstance(value, (list, tuple)):
