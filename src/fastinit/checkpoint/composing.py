@@ -142,7 +142,7 @@ class Composer:
             self._keys.note(where, "a part is a table, as in { name = 'q.weight', shape = [8, 8], init = 'normal' }")
             return None
         composed = is_composed(table)
-        name = table.get("name", "" if composed or table.get("init") in CONSTANT else None)
+        name = table.get("name", "" if composed else None)
         if not isinstance(name, str):
             self._keys.note(where, "name is missing" if name is None else f"name must be text, not {name!r}")
         elif self._names.too_many:

@@ -69,8 +69,7 @@ def table_of(family: Family, top: Table) -> Table:
 def _part(family: Family, spec: Dict, outer: Outer) -> Table:
     if form_of(spec) != "init":
         return _composed(family, spec, outer)
-    name = family.written(spec["name"])
-    return ({} if not name and not is_drawn(spec) else {"name": name}) | _single(spec, outer)
+    return {"name": family.written(spec["name"])} | _single(spec, outer)
 
 
 def _composed(family: Family, spec: Dict, outer: Outer) -> Table:
