@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from fnmatch import translate
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -15,17 +14,14 @@ from ..initializers import Initializer, init
 from ..questions import dtype_of
 from ..recipe import Part, Recipe
 from ..stream import check_name, check_seed
+from .by_name import are_by_name, plan_by_name
 from .fill import check_fillable, fill_checked, fill_stack_checked
 from .memory import dtype_name
+from .naming import Plan, Planned, clean_names, refuse_fsdp1, sharded_of, tensors_of
 from .owners import Axes, axes_of, fit
-from .parametrized import Computed, Values, computed_weights, set_values
-from .shards import global_shape, held_by, is_dtensor, is_sharded_tensor, local_position
+from .parametrized import Computed, computed_weights, set_values
+from .shards import global_shape, held_by, is_dtensor, local_position
 from .sharing import check_overlaps, identity
-
-#: Components of a name that wrappers put in: torch.compile, activation checkpointing.
-WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module")
-#: Wrappers whose module is called "module", as many a user's own is.
-PARALLEL = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
 
 Rule = str | Initializer | Part | None
 Rules = Mapping[str, Rule]
@@ -91,8 +87,15 @@ def init_module_(
     axes or more in modules that nobody knows, unless it states them. Orthogonal matrices that are stacked have names of
     their own: ``"experts.down_proj/0"``, ``/1``, ...
     """
-    plan = _plan(module, rules, check_seed(seed), check_name(prefix))
-    unset = {name: owner for name, owner in _meta_buffers(module).items() if name not in plan.values}
+    seed, prefix = check_seed(seed), check_name(prefix)
+    refuse_fsdp1(module)
+    plan = plan_by_name(module, rules, prefix) if are_by_name(rules, module, prefix) else _plan(module, rules, seed, prefix)
+    buffers_set = {identity(tensor) for name, tensor in module.named_buffers() if name in plan.parameters}
+    unset = {
+        name: owner
+        for name, owner in _meta_buffers(module).items()
+        if name not in plan.values and identity(module.get_buffer(name)) not in buffers_set
+    }
     if buffers is None:
         names = [name for name, owner in unset.items() if not _is_statistic(owner, name)]
         if names:
@@ -102,7 +105,7 @@ def init_module_(
             )
     if _materialise(module, device):
         _set_buffers(module, unset, buffers)
-    tensors = _tensors(module) | _sharded(module)
+    tensors = tensors_of(module) | sharded_of(module)
     with torch.no_grad():
         for name, entry in plan.parameters.items():
             tensor = tensors[name]
@@ -120,56 +123,16 @@ def init_module_(
     return module
 
 
-class Planned(NamedTuple):
-    """What fills a parameter: a recipe, or one for each matrix of a stack; and its rows that stay 0."""
-
-    recipes: list[Part]
-    each: bool
-    zero_rows: set[int]
-
-
-class Plan(NamedTuple):
-    """What fills a module: parameters by their names in it, what follows from them, and the weights they make."""
-
-    parameters: dict[str, Planned]
-    values: Values
-    computed: list[Computed]
-
-
 # ---- names and rules -------------------------------------------------------------------------------------------
-
-
-def clean_names(module: torch.nn.Module, computed: Mapping[str, Computed]) -> dict[str, str]:
-    """Every parameter's name, also the further ones of tied parameters -> without the wrappers' prefixes.
-
-    What a weight is computed from goes by the weight's name.
-    """
-    parallel = {
-        name + "." if name else ""
-        for name, child in module.named_modules(remove_duplicate=False)
-        if isinstance(child, PARALLEL)
-    }
-    cleaned = {}
-    for name, _ in module.named_parameters(remove_duplicate=False):
-        kept, before = [], ""
-        for part in (computed[name].weight if name in computed else name).split("."):
-            if not (part in WRAPPERS or (part == "module" and before in parallel)):
-                kept.append(part)
-            before += part + "."
-        cleaned[name] = ".".join(kept)
-    return cleaned
 
 
 def _plan(module: torch.nn.Module, rules: Rules, seed: int, prefix: str) -> Plan:
     """What fills which parameter; all mistakes in one error."""
-    fsdp1 = getattr(sys.modules.get("torch.distributed.fsdp"), "FullyShardedDataParallel", None)
-    if fsdp1 is not None and any(isinstance(child, fsdp1) for child in module.modules()):
-        raise TypeError("FSDP1 flattens parameters: call init_module_ before wrapping, or use fully_shard")
     compiled = [(re.compile(translate(pattern)), initializer) for pattern, initializer in _checked(rules)]
     computed = computed_weights(module)
-    cleaned, sharded, zero_rows = clean_names(module, computed), _sharded(module), _padding(module)
+    cleaned, sharded, zero_rows = clean_names(module, computed), sharded_of(module), _padding(module)
     owned = _owned(module, computed)
-    tensors = _tensors(module) | sharded
+    tensors = tensors_of(module) | sharded
     plan = Plan({}, {}, [])
     names: dict[str, str] = {}
     taken: dict[int, str] = {}  # by rules that are recipes
@@ -307,13 +270,6 @@ def _checked(rules: Rules) -> Iterator[tuple[str, Rule]]:
         yield pattern, given
 
 
-def _tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers, by every name that they have."""
-    return dict(
-        itertools.chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
-    )
-
-
 def _padding(module: torch.nn.Module) -> dict[Hashable, set[int]]:
     """The rows of embeddings that stay 0, by the identity of the parameter."""
     rows: dict[Hashable, set[int]] = {}
@@ -330,13 +286,6 @@ def _zero_row(tensor: torch.Tensor, row: int) -> None:
         local = local_position(held.runs[0], row)
         if local is not None:
             held.local[local].zero_()
-
-
-def _sharded(module: torch.nn.Module) -> dict[str, Any]:
-    """ShardedTensors by their names; TorchRec's modules have them in their state, and local pieces as parameters."""
-    if "torchrec" not in sys.modules:
-        return {}
-    return {name: tensor for name, tensor in module.state_dict().items() if is_sharded_tensor(tensor)}
 
 
 # ---- meta ------------------------------------------------------------------------------------------------------
