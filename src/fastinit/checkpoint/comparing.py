@@ -271,7 +271,7 @@ class _Differences(NamedTuple):
     of the values that were made, which is 0 where nothing differs.
     """
 
-    count: int
+    changed: int
     first: Difference | None
     largest: float
     change: float
@@ -281,7 +281,7 @@ class _Differences(NamedTuple):
         """With other elements, too."""
         firsts = [first for first in (self.first, more.first) if first is not None]
         return _Differences(
-            self.count + more.count,
+            self.changed + more.changed,
             min(firsts, key=lambda first: first[0], default=None),
             float(np.maximum(self.largest, more.largest)),  # NaN stays
             self.change + more.change,
@@ -290,7 +290,7 @@ class _Differences(NamedTuple):
 
 
 def _comparison(name: str, recipe: Part, found: _Differences) -> Comparison:
-    unchanged = (recipe.size - found.count) / recipe.size if recipe.size else 1.0
+    unchanged = (recipe.size - found.changed) / recipe.size if recipe.size else 1.0
     if found.first is None:
         return Comparison(name, True, largest_change=0.0, unchanged=unchanged, moved=0.0)
     index, expected, held = found.first

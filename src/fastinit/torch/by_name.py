@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -20,7 +20,7 @@ from .sharing import check_overlaps, identity
 _SHOWN = 5
 
 
-def are_by_name(rules: Any, module: torch.nn.Module, prefix: str) -> bool:
+def are_by_name(rules: Any, module: torch.nn.Module, prefix: str) -> TypeGuard[Mapping[str, Part]]:
     """Whether rules are recipes by the names of tensors: all of them recipes, and none under a glob.
 
     What looks like a glob may be a name all the same, of a tensor of the module.
@@ -33,13 +33,13 @@ def are_by_name(rules: Any, module: torch.nn.Module, prefix: str) -> bool:
 
 def plan_by_name(module: torch.nn.Module, recipes: Mapping[str, Part], prefix: str) -> Plan:
     """What fills which parameter or buffer; all mistakes in one error."""
-    cleaned, tensors = clean_names(module, {}), tensors_of(module) | sharded_of(module)
+    cleaned, own, sharded = clean_names(module, {}), tensors_of(module), sharded_of(module)
     parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     plan = Plan({}, {}, [])
     taken: dict[str, Hashable] = {}
     missing: list[str] = []
     mistakes: list[str] = []
-    for which, names in _tied(tensors).items():
+    for which, names in _tied(own).items():
         full = [prefix + cleaned[name] for name in names]
         clash = next((name for name in full if taken.setdefault(name, which) != which), None)
         given = [name for name in full if name in recipes]
@@ -51,7 +51,7 @@ def plan_by_name(module: torch.nn.Module, recipes: Mapping[str, Part], prefix: s
             mistakes.append(f"{' and '.join(given)} are one tensor, and their recipes differ")
         else:
             try:
-                recipe = _fitting(tensors[names[0]], recipes[given[0]])
+                recipe = _fitting(sharded.get(names[0], own[names[0]]), recipes[given[0]])
             except (TypeError, ValueError, RuntimeError) as error:
                 mistakes.append(f"{given[0]}: {error}")
                 continue
@@ -63,7 +63,7 @@ def plan_by_name(module: torch.nn.Module, recipes: Mapping[str, Part], prefix: s
         mistakes.append(f"the module has no {_listed(extra)}")
     if mistakes:
         raise ValueError("; ".join(mistakes[: _SHOWN + 2]))
-    check_overlaps((name, tensors[name]) for name in plan.parameters)
+    check_overlaps((name, own[name]) for name in plan.parameters)
     weights = {(id(made.owner), made.attribute): made for made in computed_weights(module).values()}
     plan.computed.extend(weights.values())
     return plan

@@ -36,14 +36,15 @@ def init_module_(
     buffers: Callable[[torch.nn.Module], Any] | None = None,
     device: Any = None,
 ) -> torch.nn.Module:
-    """Fill every parameter of a module by the first rule that fits its name.
+    """Fill every parameter of a module by the first rule that fits its name, or by a recipe under its name.
 
     Parameters
     ----------
     module : Module
         On any device, ``meta`` included, with or without DTensors (FSDP2's ``fully_shard``, tensor parallel).
     rules : mapping of str to initializer or recipe
-        Globs of whole parameter names, such as ``"*.weight"``, in the order in which they are tried, with what fills
+        Names of parameters and buffers with their recipes, where all values are recipes and no name is a glob: see the
+        notes. Else globs of whole parameter names, such as ``"*.weight"``, in the order in which they are tried, with what fills
         the parameters: a name (whose axes are those of the module that owns the parameter, ``in_axis=1, out_axis=0``
         for most), an `Initializer` of `fastinit.init` (with the axes that it has), a `Recipe` or `Part` of the
         parameter's shape and dtype, such as `fastinit.concatenate` makes (for one parameter: its seed and names stay
@@ -54,6 +55,7 @@ def init_module_(
         ``fastinit.recipe(initializer, shape, dtype=..., seed=seed, name=name)``.
     prefix : str, optional
         Put before the names: ``"layers.12."`` for a stage of a pipeline that holds a renumbered part of the model.
+        Recipes under names without it are those of other stages.
     buffers : callable, optional
         ``buffers(module)``, called when a ``meta`` module has been materialised: gives its buffers their values, in
         place or by new ones. Needed where a buffer was on ``meta``, except for running statistics of norms. If it
@@ -86,10 +88,23 @@ def init_module_(
     asked; other parametrizations are refused. An initializer that depends on axes is refused for parameters of three
     axes or more in modules that nobody knows, unless it states them. Orthogonal matrices that are stacked have names of
     their own: ``"experts.down_proj/0"``, ``/1``, ...
+
+    A mapping of names to recipes, such as `fastinit.checkpoint.load_manifest` or a recording gives, has one for every
+    parameter, by the names of ``module.state_dict()`` without the wrappers' prefixes, so that a computed weight goes by
+    what it is computed from. Of a tied parameter any of its names will do. Buffers are filled where they are named, and
+    others are left as they are, or to `buffers`. The seeds are the recipes', and so are all values: `padding_idx` adds
+    no zeros. The dtype is the module's: among float32, float16 and bfloat16 a tensor has the values that its recipe
+    has in that dtype, and literals are rounded once. float64 is drawn from other random numbers, so it must agree. Names
+    that are missing, or that the module does not have, and shapes that differ, are refused in one line. For a module
+    that holds a part of a model under the model's names, give that part of the mapping.
     """
     seed, prefix = check_seed(seed), check_name(prefix)
     refuse_fsdp1(module)
-    plan = plan_by_name(module, rules, prefix) if are_by_name(rules, module, prefix) else _plan(module, rules, seed, prefix)
+    plan = (
+        plan_by_name(module, rules, prefix)
+        if are_by_name(rules, module, prefix)
+        else _plan(module, rules, seed, prefix)
+    )
     buffers_set = {identity(tensor) for name, tensor in module.named_buffers() if name in plan.parameters}
     unset = {
         name: owner

@@ -35,7 +35,6 @@ class Plan(NamedTuple):
     computed: list[Computed]
 
 
-
 def clean_names(module: torch.nn.Module, computed: Mapping[str, Computed]) -> dict[str, str]:
     """Every name of every parameter and buffer -> without the wrappers' prefixes.
 
@@ -57,13 +56,11 @@ def clean_names(module: torch.nn.Module, computed: Mapping[str, Computed]) -> di
     return cleaned
 
 
-
 def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Parameters and buffers, by every name that they have."""
     return dict(
         itertools.chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
     )
-
 
 
 def sharded_of(module: torch.nn.Module) -> dict[str, Any]:
