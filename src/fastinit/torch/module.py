@@ -44,12 +44,12 @@ def init_module_(
         On any device, ``meta`` included, with or without DTensors (FSDP2's ``fully_shard``, tensor parallel).
     rules : mapping of str to initializer or recipe
         Names of parameters and buffers with their recipes, where all values are recipes and no name is a glob: see the
-        notes. Else globs of whole parameter names, such as ``"*.weight"``, in the order in which they are tried, with what fills
-        the parameters: a name (whose axes are those of the module that owns the parameter, ``in_axis=1, out_axis=0``
-        for most), an `Initializer` of `fastinit.init` (with the axes that it has), a `Recipe` or `Part` of the
-        parameter's shape and dtype, such as `fastinit.concatenate` makes (for one parameter: its seed and names stay
-        its own, and its values as they are, in an embedding's row ``padding_idx`` too), or ``None`` to leave them as
-        they are.
+        notes. Else globs of whole parameter names, such as ``"*.weight"``, in the order in which they are tried, with
+        what fills the parameters: a name (whose axes are those of the module that owns the parameter,
+        ``in_axis=1, out_axis=0`` for most), an `Initializer` of `fastinit.init` (with the axes that it has), a `Recipe`
+        or `Part` of the parameter's shape and dtype, such as `fastinit.concatenate` makes (for one parameter: its seed
+        and names stay its own, and its values as they are, in an embedding's row ``padding_idx`` too), or ``None`` to
+        leave them as they are.
     seed : int, optional
         Every parameter that an initializer fills has the values of
         ``fastinit.recipe(initializer, shape, dtype=..., seed=seed, name=name)``.
@@ -94,9 +94,9 @@ def init_module_(
     what it is computed from. Of a tied parameter any of its names will do. Buffers are filled where they are named, and
     others are left as they are, or to `buffers`. The seeds are the recipes', and so are all values: `padding_idx` adds
     no zeros. The dtype is the module's: among float32, float16 and bfloat16 a tensor has the values that its recipe
-    has in that dtype, and literals are rounded once. float64 is drawn from other random numbers, so it must agree. Names
-    that are missing, or that the module does not have, and shapes that differ, are refused in one line. For a module
-    that holds a part of a model under the model's names, give that part of the mapping.
+    has in that dtype, and literals are rounded once. float64 is drawn from other random numbers, so it must agree.
+    Names that are missing, or that the module does not have, and shapes that differ, are refused in one line. For a
+    module that holds a part of a model under the model's names, give that part of the mapping.
     """
     seed, prefix = check_seed(seed), check_name(prefix)
     refuse_fsdp1(module)
