@@ -1,4 +1,4 @@
-"""The command line: plan, write, verify, show, info; and those of cli_propagation."""
+"""The command line: plan, write, verify, show, info; and those of cli_record and cli_propagation."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from .checkpoint.comparing import as_float64
 from .checkpoint.opening import InTheWay, LeftOver, NotOurs
 from .checkpoint.reading import open_checkpoint
 from .cli_propagation import propagate_command, symmetry_command
+from .cli_record import record_command
 from .cli_tables import (
     MOVED_HEAD,
     MOVED_RIGHT,
@@ -336,6 +337,7 @@ def info(quiet: bool, as_json: bool) -> None:
                 click.echo(f"{what + ':':<18}{value}")
 
 
+app.add_command(record_command)
 app.add_command(propagate_command)
 app.add_command(symmetry_command)
 
