@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node 4 examples/fsdp_start.py [--steps N] [--manifest model.toml]
 
-The model's own init_weights is recorded once, which takes no memory. The model is then built on meta, sharded, and filled
+The model's own init_weights is recorded, which takes no memory. The model is then built on meta, sharded, and filled
 by the recipes: the weights are the same to the bit on any number of processes, on the CPU and on GPUs, and the same as
 those that `fastinit write` makes of the manifest.
 """

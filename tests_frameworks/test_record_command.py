@@ -124,6 +124,8 @@ def test_a_function_and_its_literals(run, here):
     code, out, _ = run("record", "mine:Models.small", "--json")
     said = json.loads(out)
     assert (code, said["output"], said["model"], said["tensors"]) == (0, None, "Sequential", len(recipes))
+    assert [lost["name"] for lost in said["literals"]] == ["2.weight"]
+    assert said["left_out"] == ["1.num_batches_tracked"]
     code, out, err = run("record", "mine:build", "-o", "m.toml")
     assert (code, out) == (2, "")
     assert "--force" in err

@@ -60,7 +60,9 @@ def record_command(source: str, out: Path | None, seed: int, force: bool, quiet:
                     "tensors": len(recipes),
                     "parameters": parameters,
                     "bytes": total,
-                    "report": report.to_dict(),
+                    "literals": [lost._asdict() for lost in report.literals],
+                    "early": [{"name": name, "where": where} for name, where in report.early],
+                    "left_out": report.left_out,
                 }
             )
         elif not quiet:
