@@ -61,7 +61,7 @@ def dump_manifest(path: str | os.PathLike[str], recipes: Mapping[str, Part], *, 
     >>> recipes = {name: fi.recipe("normal", (64, 64), std=0.02, seed=7, name=name) for name in names}
     >>> fi.checkpoint.dump_manifest(page, recipes)
     >>> print(page.read_text())
-    # The initial weights of 3 tensors, 12,288 parameters: `fastinit plan` lists them, `fastinit write` makes them.
+    # The initial weights of 3 tensors, 12,288 parameters
     seed = 7
     dtype = "float32"
     <BLANKLINE>
@@ -87,10 +87,7 @@ def dump_manifest(path: str | os.PathLike[str], recipes: Mapping[str, Part], *, 
     top = top_of(dicts.values())
     tables = [table_of(family, top) for family in families_of(dicts, literals)]
     parameters = sum(recipe.size for recipe in tensors.values())
-    comment = (
-        f"The initial weights of {len(tensors)} tensors, {parameters:,} parameters: "
-        "`fastinit plan` lists them, `fastinit write` makes them."
-    )
+    comment = f"The initial weights of {len(tensors)} tensors, {parameters:,} parameters"
     beside = None
     if literals.recipes:
         beside, digest = file_of(out.stem, literals.recipes)

@@ -8,8 +8,11 @@ from typing import Any
 
 
 def toml_text(comment: str, top: Mapping[str, Any], tables: Sequence[Mapping[str, Any]]) -> str:
-    """A manifest: a comment, the keys at the top, and the tables of [[tensors]]."""
-    blocks = [[f"# {comment}", *_lines(top)], *(["[[tensors]]", *_lines(table)] for table in tables)]
+    """A manifest: a comment, the keys and tables at the top, and the tables of [[tensors]]."""
+    keys = {key: value for key, value in top.items() if not isinstance(value, dict)}
+    blocks = [[f"# {comment}", *_lines(keys)]]
+    blocks += [[f"[{key}]", *_lines(value)] for key, value in top.items() if isinstance(value, dict)]
+    blocks += [["[[tensors]]", *_lines(table)] for table in tables]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
