@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...recipe import Recipe
-from ...stream import check_seed
+from ...stream import check_seed, stream_key
 from ..fill import fill_
 from ..memory import DTYPES
 from .evaluating import without_modes
@@ -18,7 +18,7 @@ from .modes import Functions, Operations
 from .naming import Making, Names
 from .objects import NewObjects
 from .operations import Recorder
-from .report import Lost, Report
+from .report import Early, Lost, Report
 from .storage import STORES, Store, geometry_of, tensor_over
 
 
@@ -56,6 +56,8 @@ class Recording:
             raise RuntimeError("a recording is entered once: call record() again")
         self._state = "open"
         self._objects.begin()
+        self._generator_state = torch.default_generator.get_state()
+        torch.default_generator.manual_seed(stream_key(self.seed, "torch")[0] >> 1)
         functions, operations = self._modes
         operations.__enter__()
         functions.__enter__()
@@ -66,6 +68,7 @@ class Recording:
         functions.__exit__(*error)
         operations.__exit__(*error)
         self._state = "ended"
+        torch.default_generator.set_state(self._generator_state)
         with without_modes():
             _to_meta(self._recorder, [*self._objects.end(), *self._recorder.changed])
         self._recorder.changed = []
@@ -88,7 +91,7 @@ class Recording:
             elif tensor.dtype not in DTYPES and id(tensor) not in seen:
                 left_out.append(name)
             seen.add(id(tensor))
-        early = [(draw.key[1], draw.where) for draw in names.early() if draw.key is not None]
+        early = [Early(draw.key[1], draw.where, draw.looked_at) for draw in names.early if draw.key is not None]
         return Report(recipes, literals, early, left_out)
 
     def fill_(self, model: torch.nn.Module) -> torch.nn.Module:
@@ -142,7 +145,8 @@ class Recording:
             raise ValueError(f"{name} is on meta, and not of this recording: was it moved or cast after the block?")
         if store is not None and store.filled:
             return store.view(geometry_of(tensor))
-        return Literal(tensor.detach().cpu(), *self._recorder.origin(tensor))
+        found = self._recorder.unchanged(tensor)
+        return found or Literal(tensor.detach().cpu(), *self._recorder.origin(tensor))
 
 
 def named_tensors(model: torch.nn.Module, *, everything: bool = False) -> Iterator[tuple[str, torch.Tensor]]:
