@@ -91,7 +91,7 @@ def test_what_a_block_that_is_left_out_prints_is_left_out_too(tmp_path):
     page.write_text(needing + "\n```python\nprint(2)\n```\n\n<!-- prints -->\n```text\n3\n```\n")
     done = run(page, tmp_path, NEED_ALL="")
     assert f"{page}:8: left out with the block before\n" in done.stdout
-    assert "page.md:18" in done.stderr
+    assert "page.md:17" in done.stderr
 
 
 def test_lines_of_code_fit_the_page():
