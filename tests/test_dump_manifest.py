@@ -456,3 +456,63 @@ def test_what_a_killed_call_has_left_is_gone_on_with(tmp_path):
         dump_manifest(path, {"v": normal("v")})
     dump_manifest(path, {"w": fi.recipe("ones", 4, seed=0)})
     assert os.listdir(tmp_path) == ["m.toml"]
+
+
+# ---- formulas -----------------------------------------------------------------------------------------------------
+
+
+def layers(std, count=8, name="layers.{}.w", **more):
+    return {name.format(n): normal(name.format(n), std=std(n), **more) for n in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("std", "formula"),
+    [
+        (lambda n: 0.02 / math.sqrt(2 * (n + 1)), "0.02 / sqrt(2 * (layer + 1))"),
+        (lambda n: 0.006 / math.sqrt(n + 1), "0.006 / sqrt(layer + 1)"),
+        (lambda n: 1 / (n + 1), "1 / (layer + 1)"),
+        (lambda n: 0.02 / math.sqrt(2 * n) if n else 0.5, None),
+        (lambda n: 3 * n, "3 * layer"),
+        (lambda n: math.pi * math.sqrt(n + 1), f"{math.pi} * sqrt(layer + 1)"),
+        (lambda n: 0.1 + 0.3 * math.sin(n) ** 2, None),
+        (lambda n: math.nextafter(0.02 / math.sqrt(2 * (n + 1)), n % 2), None),
+    ],
+)
+def test_numbers_that_run_with_the_layer_are_formulas_where_they_are_right_to_the_last_bit(page, std, formula):
+    found = tables(page(layers(std)))
+    if formula is None:
+        assert len(found) == 8
+    else:
+        assert found == [['name = "layers.{layer:0..7}.w"', "shape = [4, 6]", 'init = "normal"', f'std = "{formula}"']]
+
+
+def test_a_number_may_follow_from_another_and_parts_have_formulas_too(page):
+    recipes = {}
+    for n in range(4):
+        std = 0.3 / math.sqrt(2 * (n + 1))
+        given = {"std": std, "lower": -2 / std, "upper": 2 / std, "seed": 0}
+        recipes[f"h.{n}.a"] = fi.recipe("truncated_normal", (4, 6), name=f"h.{n}.a", **given)
+        parts = [normal(f"h.{n}.{k}.up", std=std) for k in range(12)]
+        recipes[f"h.{n}.experts"] = fi.stack([*parts, normal(f"h.{n}.last")])
+    first, second = tables(page(recipes))
+    assert 'std = "0.3 / sqrt(2 * (h + 1))"' in first
+    assert 'upper = "2 / (0.3 / sqrt(2 * (h + 1)))"' in first
+    assert (
+        '    { name = "h.{h}.{h_:0..11}.up", shape = [4, 6], init = "normal", std = "0.3 / sqrt(2 * (h + 1))" },'
+        in second
+    )
+
+
+def test_formulas_need_three_layers_and_names_that_differ_there_alone(page):
+    assert len(tables(page(layers(lambda n: 1 / (n + 1), 2)))) == 2
+    experts = {}
+    for k in range(5):
+        experts |= layers(lambda n: 1 / (n + 1), 4, f"layers.{{}}.experts.{k}.w")
+    (only,) = tables(page(experts))
+    assert only[0] == 'name = "layers.{layer:0..3}.experts.{expert:0..4}.w"'
+    assert only[-1] == 'std = "1 / (layer + 1)"'
+    both = layers(lambda n: 0.02, 4, "layers.{}.w1") | layers(lambda n: 0.02 / (n + 1), 4, "layers.{}.w3")
+    assert [block[0] for block in tables(page(both))] == [
+        'name = "layers.{layer:0..3}.w1"',
+        'name = "layers.{layer:0..3}.w3"',
+    ]

@@ -61,7 +61,7 @@ def record_command(source: str, out: Path | None, seed: int, force: bool, quiet:
                     "parameters": parameters,
                     "bytes": total,
                     "literals": [lost._asdict() for lost in report.literals],
-                    "early": [{"name": name, "where": where} for name, where in report.early],
+                    "early": [draw._asdict() for draw in report.early],
                     "left_out": report.left_out,
                 }
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..families import NUMBER, fold
@@ -16,6 +16,7 @@ from ..outline import form_of, within
 from ..recipe import Part, Recipe
 from ..stream import STREAM_VERSION
 from .composing import CONSTANT
+from .fitting import FEWEST, with_formulas, without_numbers
 from .header import check_tensor_name
 from .names import expand
 from .ranges import word_for
@@ -29,13 +30,17 @@ Parts = list[str | int]
 class Family(NamedTuple):
     """Tensors of one table.
 
-    `name` is theirs, with ranges. `inserted` has, for each number of the name, what names within have in its place.
-    `spec` is a recipe's dict whose names are `Parts`; the tensor itself has a name only if that is not its own.
+    `name` is theirs, with ranges. `gaps` has what stands there for each number of a member's name, the number itself or
+    a range, and `inserted` what names within have in its place.
+    `spec` is a recipe's dict whose names are `Parts`; the tensor itself has a name only if that is not its own. Numbers
+    in it may be formulas. `members` are the tensors' names.
     """
 
     name: str
+    gaps: list[str]
     inserted: list[str]
     spec: Dict
+    members: list[str]
 
     def written(self, parts: Parts) -> str:
         """A name within the tensor."""
@@ -57,14 +62,40 @@ def families_of(dicts: Mapping[str, Dict], literals: Literals) -> list[Family]:
     unlike = _unlike(dicts)
     specs = {name: _Spec(name, literals, unlike).of(d) for name, d in dicts.items()}
     names = list(specs)
-    families = []
+    families = list[Family]()
     for _, members in fold([(name, json.dumps(spec)) for name, spec in specs.items()]):
-        family = _family([names[member] for member in members], specs[names[members[0]]])
-        if family is None:
-            families += [Family(names[member], _numbers(names[member]), specs[names[member]]) for member in members]
-        else:
-            families.append(family)
+        alike = [names[k] for k in members]
+        family = _family(alike, specs[alike[0]])
+        families += [family] if family is not None else [_alone(name, specs[name]) for name in alike]
+    places = {name: place for place, name in enumerate(names)}
+    return sorted(_joined(families, specs), key=lambda family: min(places[name] for name in family.members))
+
+
+def _joined(families: list[Family], specs: Mapping[str, Dict]) -> list[Family]:
+    """The same with one family for those that differ in a number of their names, and in others that follow from it."""
+    for place in range(max(len(family.gaps) for family in families)):
+        groups: dict[Hashable, list[Family]] = {}
+        for number, family in enumerate(families):
+            key: Hashable = number
+            if len(family.gaps) > place and not family.gaps[place].startswith("{"):
+                gaps = (*family.gaps[:place], *family.gaps[place + 1 :])
+                texts = tuple(NUMBER.split(family.members[0])[::2])
+                key = texts, gaps, json.dumps(without_numbers(family.spec))
+            groups.setdefault(key, []).append(family)
+        families = [family for group in groups.values() for family in _by_formulas(group, place, specs)]
     return families
+
+
+def _by_formulas(group: list[Family], place: int, specs: Mapping[str, Dict]) -> list[Family]:
+    """The group as one family, if its numbers follow from the one at that place of the names by formulas."""
+    if len(group) >= FEWEST:
+        found = _family([name for family in group for name in family.members], group[0].spec)
+        if found is not None:
+            numbers = [int(family.gaps[place]) for family in group]
+            spec = with_formulas([family.spec for family in group], numbers, found.inserted[place][1:-1])
+            if spec is not None:
+                return [found._replace(spec=spec)]
+    return group
 
 
 def dict_of(recipe: Part) -> dict[str, Any]:
@@ -185,21 +216,25 @@ def _numbers(name: str) -> list[str]:
     return NUMBER.split(name)[1::2]
 
 
+def _alone(name: str, spec: Dict) -> Family:
+    return Family(name, _numbers(name), _numbers(name), spec, [name])
+
+
 def _family(names: list[str], spec: Dict) -> Family | None:
     """The family of those names; None where no ranges stand for just these."""
     texts, columns = NUMBER.split(names[0])[::2], zip(*map(_numbers, names))
-    name, inserted = texts[0], list[str]()
-    for before, column, after in zip(texts, columns, texts[1:]):
+    gaps, inserted = list[str](), list[str]()
+    for before, column in zip(texts, columns):
         distinct = sorted(set(column), key=lambda text: (len(text), text))
         if len(distinct) > 1:
             word = word_for(before, [text[1:-1] for text in inserted])
+            gaps.append(f"{{{word}:{distinct[0]}..{distinct[-1]}}}")
             inserted.append(f"{{{word}}}")
-            name += f"{{{word}:{distinct[0]}..{distinct[-1]}}}{after}"
         else:
+            gaps.append(distinct[0])
             inserted.append(distinct[0])
-            name += distinct[0] + after
+    name = texts[0] + "".join(gap + after for gap, after in zip(gaps, texts[1:]))
     try:
-        found = Family(name, inserted, spec)
-        return found if sorted(expand(name)) == sorted(names) else None
+        return Family(name, gaps, inserted, spec, names) if sorted(expand(name)) == sorted(names) else None
     except ValueError:  # numbers that no range can have
         return None
