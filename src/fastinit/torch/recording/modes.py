@@ -138,9 +138,11 @@ def _asked(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _caller() -> FrameType | None:
-    """The code that called torch: the first frame that is no mode's."""
+    """The code that called torch: the first frame that is neither a mode's nor ours."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_name == "__torch_function__":
+    while frame is not None and (
+        frame.f_code.co_name == "__torch_function__" or frame.f_globals.get("__name__", "").startswith("fastinit.")
+    ):
         frame = frame.f_back
     return frame
 

@@ -147,11 +147,15 @@ class Recorder:
         store.origin = f"in memory, for {by}", line_of_code()
         storage = tensor.untyped_storage()
         give_memory(storage)
+        self.fill_storage(storage, store)
+        store.exposed = True
+
+    def fill_storage(self, storage: torch.UntypedStorage, store: Store) -> None:
+        """Write what a store says to memory."""
         with without_modes():
             for write in store.writes:
                 tensor_over(storage, write.geometry).copy_(self._evaluation.values(write.values))
             self._evaluation.forget()
-        store.exposed = True
 
     def unchanged(self, tensor: torch.Tensor) -> Expression | None:
         """What has been recorded of a tensor in memory, where that is still what it holds."""
@@ -316,7 +320,7 @@ class Recorder:
     def origin(self, tensor: torch.Tensor) -> tuple[str, str]:
         """How a tensor with memory of its own came to its values, and where."""
         store = STORES.get(tensor)
-        return ("values that no operation has made within the recording", "") if store is None else store.origin
+        return ("values from outside the recording, such as loaded ones", "") if store is None else store.origin
 
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
