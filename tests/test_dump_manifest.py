@@ -129,7 +129,7 @@ def models(draw):
 
 
 @given(recipes=models())
-@settings(max_examples=600, deadline=None, derandomize=True)
+@settings(max_examples=400, deadline=None, derandomize=True)
 def test_what_is_written_reads_back(tmp_path_factory, recipes):
     path = tmp_path_factory.mktemp("dump") / "m.toml"
     dump_manifest(path, recipes)
