@@ -271,6 +271,23 @@ def test_literals_that_differ_follow_the_names(tmp_path, page):
     assert tables(text)[0][:2] == ['name = "layers.{layer:0..3}.freq"', 'literal = "layers.{layer}.freq"']
 
 
+def test_another_dtype_rounds_the_literals_that_say_none(tmp_path):
+    values = np.array([1 / 3, -2.5, 1e-3, 7], np.float32)
+    recipes = {
+        "w": normal("w"),
+        "table": fi.literal(values),
+        "padded": fi.paste(normal("padded"), np.s_[0, :4], fi.literal(values)),
+        "buffer": fi.literal(values.astype(np.float16)),
+    }
+    dump_manifest(tmp_path / "m.toml", recipes)
+    found = load_manifest(tmp_path / "m.toml", dtype="bfloat16")
+    half = values.astype(DTYPES["bfloat16"])
+    assert found["table"] == fi.literal(half)
+    padded = fi.recipe("normal", (4, 6), seed=0, name="padded", dtype="bfloat16")
+    assert found["padded"] == fi.paste(padded, np.s_[0, :4], fi.literal(half))
+    assert found["buffer"] == recipes["buffer"]  # its table says float16
+
+
 def test_bits_of_literals_are_kept(page):
     odd = np.array([0x7FC00001, 0xFFC12345, 0x7F800001, 0x80000000, 1], np.uint32).view(np.float32)
     page({"odd": fi.literal(odd)})

@@ -10,6 +10,7 @@ from ..arrays import check_shape
 from ..functions import concatenate, paste, stack
 from ..questions import dtype_of
 from ..recipe import Recipe, cut
+from ..retyping import with_dtype
 from ..wording import near_match
 from .keys import Defaults, Keys
 from .names import Family, Names, inserted, numbers_of
@@ -64,10 +65,12 @@ class _Single(NamedTuple):
 
 
 class _Given(NamedTuple):
-    """Values in the file of literals: under which name, in which insertions are still to be made."""
+    """Values in the file of literals: under which name, in which insertions are still to be made; in which dtype, if
+    not in their own."""
 
     where: str
     name: str
+    dtype: str | None
 
 
 class Composed(NamedTuple):
@@ -88,6 +91,8 @@ class Composer:
         self._keys, self._names = keys, names
         #: The manifest's literals, by their names; None where it has none.
         self.literals: Mapping[str, Recipe] | None = None
+        #: The dtype that was asked for in place of the one at the top: literals get it, too.
+        self.dtype: str | None = None
         #: Every part whose values are drawn, by seed and name, with its place.
         self.drawn: dict[tuple[int, str], tuple[Recipe, str]] = {}
 
@@ -109,7 +114,7 @@ class Composer:
         defaults = self._keys.defaults(where, table, outer)
         parts: list[_Single | _Given | Composed | None]
         if form == "literal":
-            parts = [self._given(where, table[form], scope)]
+            parts = [self._given(where, table[form], scope, defaults.dtype)]
         else:
             parts = [
                 self._part(inner, part, scope, defaults, form in ("concatenate", "stack"))
@@ -184,14 +189,16 @@ class Composer:
                     return None
         return _Single(where, name, template, shape, seed, dtype or "float32", again)
 
-    def _given(self, where: str, name: Any, scope: Scope) -> _Given | None:
+    def _given(self, where: str, name: Any, scope: Scope, dtype: str | None) -> _Given | None:
         if not isinstance(name, str):
             self._keys.note(where, f"literal must be the name of a tensor in the file of literals, not {name!r}")
             return None
         if self.literals is None:
             self._keys.note(where, "literals is missing at the top: the file that has its values, and its SHA-256")
             return None
-        return None if self._keys.attempt(where, lambda: inserted(name, scope.words)) is None else _Given(where, name)
+        if self._keys.attempt(where, lambda: inserted(name, scope.words)) is None:
+            return None
+        return _Given(where, name, dtype if dtype == self.dtype else None)
 
     def _family(self, name: str, scope: Scope) -> Family:
         family = self._names.family(inserted(name, scope.words), scope.times)
@@ -277,7 +284,8 @@ class Composer:
     def _make_given(self, part: _Given, words: Mapping[str, str]) -> Recipe | None:
         name = inserted(part.name, words)
         if self.literals is not None and name in self.literals:
-            return self.literals[name]
+            found = self.literals[name]
+            return found if part.dtype is None else with_dtype(found, part.dtype)
         hint = near_match(name, self.literals or ())
         self._keys.note(part.where, f"the file of literals has no {name!r}; {hint}")
         return None

@@ -43,7 +43,8 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
     path : path
         A TOML file.
     seed, dtype : optional
-        Stand for those at the top of the manifest. A table's own stay.
+        Stand for those at the top of the manifest. A table's own stay. Literals of tables that say no dtype are rounded
+        to it.
 
     Returns
     -------
@@ -148,7 +149,7 @@ class Manifest:
         self._recipes: dict[str, Recipe] = {}
         self._names = Names()
         self._composer = Composer(self._keys, self._names)
-        self._composer.literals = literals
+        self._composer.literals, self._composer.dtype = literals, dtype
         self._table_of: dict[str, str] = {}
 
     def recipes(self) -> dict[str, Recipe]:

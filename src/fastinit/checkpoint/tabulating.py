@@ -76,7 +76,8 @@ def _composed(family: Family, spec: Dict, outer: Outer) -> Table:
     table: Table = {}
     form = form_of(spec)
     if form == "literal":
-        return {form: family.written(spec[form]), "shape": spec["shape"]}
+        own = {} if spec["dtype"] == outer.dtype else {"dtype": spec["dtype"]}
+        return {form: family.written(spec[form]), "shape": spec["shape"], **own}
     leaves = list(leaves_of(spec))
     seeds, (dtype,) = {leaf["seed"] for leaf in leaves if "init" in leaf}, {leaf["dtype"] for leaf in leaves}
     if len(seeds) == 1 and (seed := next(iter(seeds))) != outer.seed:

@@ -7,12 +7,13 @@ from typing import Any, TypeGuard
 
 import torch
 
+from ..questions import dtype_of
 from ..recipe import Part
+from ..retyping import with_dtype
 from .fill import check_fillable
 from .memory import dtype_name
 from .naming import Plan, Planned, clean_names, sharded_of, tensors_of
 from .parametrized import computed_weights
-from .retyping import with_dtype
 from .shards import global_shape
 from .sharing import check_overlaps, identity
 
@@ -85,7 +86,10 @@ def _fitting(tensor: Any, recipe: Part) -> Part:
     check_fillable(tensor, staged=True, meta=True)
     if recipe.shape != global_shape(tensor):
         raise ValueError(f"its recipe has shape {recipe.shape}, and the module's tensor {global_shape(tensor)}")
-    return with_dtype(recipe, dtype_name(tensor))
+    own, wanted = dtype_of(recipe), dtype_name(tensor)
+    if own != wanted and "float64" in (own, wanted):
+        raise ValueError(f"its recipe is {own}, and the module's tensor {wanted}: float64 has other random numbers")
+    return with_dtype(recipe, wanted)
 
 
 def _listed(names: Iterable[str]) -> str:
