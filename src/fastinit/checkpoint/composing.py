@@ -89,8 +89,10 @@ class Composer:
 
     def __init__(self, keys: Keys, names: Names) -> None:
         self._keys, self._names = keys, names
-        #: The manifest's literals, by their names; None where it has none.
+        #: The manifest's literals, by their names; None where it has none, or none that can be read.
         self.literals: Mapping[str, Recipe] | None = None
+        #: Whether their file could not be read, which has been noted already.
+        self.unreadable = False
         #: The dtype that was asked for in place of the one at the top: literals get it, too.
         self.dtype: str | None = None
         #: Every part whose values are drawn, by seed and name, with its place.
@@ -192,6 +194,8 @@ class Composer:
     def _given(self, where: str, name: Any, scope: Scope, dtype: str | None) -> _Given | None:
         if not isinstance(name, str):
             self._keys.note(where, f"literal must be the name of a tensor in the file of literals, not {name!r}")
+            return None
+        if self.literals is None and self.unreadable:
             return None
         if self.literals is None:
             self._keys.note(where, "literals is missing at the top: the file that has its values, and its SHA-256")

@@ -162,8 +162,9 @@ class Manifest:
             try:
                 self._composer.literals = read_literals(self._path.parent, top["literals"])
             except (OSError, ValueError) as error:
-                self._keys.note("at the top", f"literals: {error}")
-                self._composer.literals = {}
+                told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
+                self._keys.note("at the top", f"literals: {told}")
+                self._composer.unreadable = True
         for number, table in enumerate(self._tables("tensors"), start=1):
             self._add_tensor(number, table)
         if "shapes_from" in top:
