@@ -155,6 +155,17 @@ def test_layers_are_one_table_with_a_named_range(page):
     ]
 
 
+def test_ranges_are_called_as_what_comes_before(page):
+    recipes = {f"layer4.{n}.bn{k}.w": normal(f"layer4.{n}.bn{k}.w") for n in range(2) for k in (1, 2)}
+    recipes |= {f"{n}.{k}": normal(f"{n}.{k}") for n in range(3) for k in range(2)}
+    recipes |= {f"max.{n}": normal(f"max.{n}") for n in range(2)}
+    assert [block[0] for block in tables(page(recipes))] == [
+        'name = "layer4.{layer:0..1}.bn{bn:1..2}.w"',
+        'name = "{n:0..2}.{n_:0..1}"',
+        'name = "max.{max_:0..1}"',
+    ]
+
+
 def test_parts_follow_the_name_of_their_tensor_and_experts_run_on(page):
     def experts(n):
         parts = [normal(f"h.{n}.experts.{k}.{half}", (2, 6)) for half in ("up", "gate") for k in range(64)]

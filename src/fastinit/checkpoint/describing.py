@@ -224,7 +224,9 @@ def _family(names: list[str], spec: Dict) -> Family | None:
     """The family of those names; None where no ranges stand for just these."""
     texts, columns = NUMBER.split(names[0])[::2], zip(*map(_numbers, names))
     gaps, inserted = list[str](), list[str]()
-    for before, column in zip(texts, columns):
+    before = ""
+    for text, column in zip(texts, columns):
+        before += text
         distinct = sorted(set(column), key=lambda text: (len(text), text))
         if len(distinct) > 1:
             word = word_for(before, [text[1:-1] for text in inserted])
@@ -233,6 +235,7 @@ def _family(names: list[str], spec: Dict) -> Family | None:
         else:
             gaps.append(distinct[0])
             inserted.append(distinct[0])
+        before += column[0]
     name = texts[0] + "".join(gap + after for gap, after in zip(gaps, texts[1:]))
     try:
         return Family(name, gaps, inserted, spec, names) if sorted(expand(name)) == sorted(names) else None
