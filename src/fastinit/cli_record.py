@@ -46,8 +46,8 @@ def record_command(source: str, out: Path | None, seed: int, force: bool, quiet:
     build = builder_of(source)
     with record(seed=seed) as recording:
         model = build()
-    recipes = recording.recipes(model)
     report = recording.report(model)
+    recipes = report.recipes
     if out is not None:
         dump_manifest(out, recipes, overwrite=force)
     parameters, total = sum(r.size for r in recipes.values()), sum(r.nbytes for r in recipes.values())
