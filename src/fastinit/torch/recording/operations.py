@@ -126,6 +126,7 @@ class Recorder:
         store = self.recorded(tensor)
         if store is not None:
             return store.view(geometry_of(tensor))
+        STORES.grown(tensor.nbytes)
         with without_modes():
             return Literal(tensor.detach().clone(), *self.origin(tensor))
 
@@ -279,8 +280,8 @@ class Recorder:
         for tensor, temporary in temporaries:
             if temporary.shape != tensor.shape:
                 raise RuntimeError(f"{name} changes the shape of a tensor within record(), which it cannot there")
-            with without_modes():
-                self.write(tensor, Literal(temporary.clone(), why, where))
+            STORES.grown(tensor.nbytes)
+            self.write(tensor, Literal(temporary, why, where))
         self._note_real(func, made)
         if isinstance(made, torch.Tensor):
             return next((tensor for tensor, temporary in temporaries if temporary is made), made)

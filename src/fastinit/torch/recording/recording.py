@@ -249,4 +249,9 @@ def _swap(tensor: torch.Tensor, other: torch.Tensor) -> None:
     """Let a tensor be another one: whoever has it has the other from then on."""
     if tensor.requires_grad:
         other.requires_grad_()
+    hooks = tensor._backward_hooks, tensor._post_accumulate_grad_hooks
     torch._C._swap_tensor_impl(tensor, other)
+    if hooks[0]:  # set anew, they go to what is under the object now
+        tensor._backward_hooks = hooks[0]
+    if hooks[1]:
+        tensor._post_accumulate_grad_hooks = hooks[1]
