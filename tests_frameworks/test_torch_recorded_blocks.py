@@ -1,7 +1,6 @@
 """fastinit.torch.record: what is so within a block and after it; threads, nesting, generators, loading."""
 
 import copy
-import gc
 import io
 import pickle
 import subprocess
@@ -90,14 +89,6 @@ def test_hooks_of_parameters_stay():
     recording.fill_(model)
     model(torch.ones(2, 3)).sum().backward()
     assert sorted(calls) == ["after", "hook"]
-
-
-def test_objects_that_the_program_sets_aside():
-    with ft.record(seed=7):
-        model = nn.Linear(3, 3)
-        gc.freeze()
-    assert model.weight.is_meta
-    gc.unfreeze()
 
 
 def test_buffers_without_draws_have_their_values_at_once():

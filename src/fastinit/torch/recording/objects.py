@@ -18,7 +18,6 @@ class NewObjects:
         self._ours = gc.get_freeze_count() == 0
         if self._ours:
             gc.freeze()
-            self._aside = gc.get_freeze_count()
 
     def end(self) -> list[torch.Tensor]:
         """The tensors since `begin`; where objects had been set aside before, since then."""
@@ -29,8 +28,6 @@ class NewObjects:
             found = [kind for kind in below if kind not in kinds]
             kinds.update(found)
             waiting.extend(found)
-        if self._ours and gc.get_freeze_count() > self._aside:  # the program has set some aside, too
-            gc.unfreeze()
         tensors = [found for found in gc.get_objects() if type(found) in kinds]
         if self._ours:
             gc.unfreeze()
