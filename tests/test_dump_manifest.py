@@ -178,6 +178,14 @@ def test_parts_follow_the_name_of_their_tensor_and_experts_run_on(page):
     assert '{ name = "{expert:0..63}", transpose = { transpose = { name = "h.{h}.experts.{expert}.gate",' in shown
 
 
+def test_runs_of_parts_keep_their_digits(page):
+    parts = [normal(f"w.{k:02}") for k in range(8, 12)] + [normal(f"v.{k}") for k in range(8, 12)]
+    text = page({"w": fi.stack([*parts, normal("v.012"), normal("v.013")])})
+    assert '"w.{w:08..11}"' in text
+    assert '"v.{v:8..11}"' in text
+    assert '"v.{v:012..013}"' in text
+
+
 def test_seeds_dtypes_and_axes_that_most_have_stand_at_the_top_once(page):
     given = {"seed": 5, "dtype": "bfloat16", "in_axis": 1, "out_axis": 0}
     recipes = {name: fi.recipe("he_normal", (8, 4), name=name, **given) for name in "abc"}
