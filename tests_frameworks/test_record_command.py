@@ -80,6 +80,14 @@ def test_a_llama_from_its_configuration_to_from_pretrained(run, here, tied):
     assert recipes["model.layers.1.mlp.up_proj.weight"].name == "model.layers.1.mlp.up_proj.weight"
     assert (state["model.embed_tokens.weight"][7] == 0).all()
     assert (state["lm_head.weight"].data_ptr() == state["model.embed_tokens.weight"].data_ptr()) == tied
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight.mul_(1.5)
+    model.save_pretrained("trained")
+    code, out, _ = run("verify", "trained", "model.toml", "--json")
+    moved = {tensor["name"]: tensor["moved"] for tensor in json.loads(out)["tensors"]}
+    assert (code, set(moved)) == (1, set(recipes))
+    assert moved.pop("model.layers.1.mlp.up_proj.weight") == pytest.approx(0.5, rel=1e-3)
+    assert set(moved.values()) == {0}
     with torch.device("meta"):
         empty = transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA | {"tie_word_embeddings": tied}))
     fi.torch.init_module_(
