@@ -432,6 +432,16 @@ def test_nothing_else_is_left_and_nothing_else_is_touched(tmp_path):
     assert literals.read_text() == "somebody else's"
 
 
+def test_through_a_link_the_literals_lie_beside_the_file(tmp_path):
+    recipes = {"w": fi.literal(np.arange(4.0))}
+    (tmp_path / "there").mkdir()
+    (tmp_path / "m.toml").symlink_to(tmp_path / "there" / "real.toml")
+    dump_manifest(tmp_path / "m.toml", recipes)
+    assert (tmp_path / "m.toml").is_symlink()
+    assert len(beside(tmp_path / "there")) == 1
+    assert load_manifest(tmp_path / "m.toml") == load_manifest(tmp_path / "there" / "real.toml") == recipes
+
+
 def test_what_is_in_the_way_stays(tmp_path):
     recipes = {"w": normal("w")}
     (tmp_path / "folder.toml").mkdir()

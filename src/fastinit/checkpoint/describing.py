@@ -68,10 +68,10 @@ def families_of(dicts: Mapping[str, Dict], literals: Literals) -> list[Family]:
         family = _family(alike, specs[alike[0]])
         families += [family] if family is not None else [_alone(name, specs[name]) for name in alike]
     places = {name: place for place, name in enumerate(names)}
-    return sorted(_joined(families, specs), key=lambda family: min(places[name] for name in family.members))
+    return sorted(_joined(families), key=lambda family: min(places[name] for name in family.members))
 
 
-def _joined(families: list[Family], specs: Mapping[str, Dict]) -> list[Family]:
+def _joined(families: list[Family]) -> list[Family]:
     """The same with one family for those that differ in a number of their names, and in others that follow from it."""
     for place in range(max(len(family.gaps) for family in families)):
         groups: dict[Hashable, list[Family]] = {}
@@ -82,11 +82,11 @@ def _joined(families: list[Family], specs: Mapping[str, Dict]) -> list[Family]:
                 texts = tuple(NUMBER.split(family.members[0])[::2])
                 key = texts, gaps, json.dumps(without_numbers(family.spec))
             groups.setdefault(key, []).append(family)
-        families = [family for group in groups.values() for family in _by_formulas(group, place, specs)]
+        families = [family for group in groups.values() for family in _by_formulas(group, place)]
     return families
 
 
-def _by_formulas(group: list[Family], place: int, specs: Mapping[str, Dict]) -> list[Family]:
+def _by_formulas(group: list[Family], place: int) -> list[Family]:
     """The group as one family, if its numbers follow from the one at that place of the names by formulas."""
     if len(group) >= FEWEST:
         found = _family([name for family in group for name in family.members], group[0].spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,18 @@ def write_literals(folder: Path, file: File, digest: str) -> None:
         writing.save(out, file, Options(1, None, resume=True, overwrite=False))
 
 
-def read_literals(folder: Path, given: Any) -> dict[str, Recipe]:
-    """The literals of the file that a manifest names; ValueError or OSError where they are not to be had."""
+def read_literals(manifest: Path, given: Any) -> dict[str, Recipe]:
+    """The literals of the file that a manifest names; ValueError or OSError where they are not to be had.
+
+    It lies beside the manifest, or beside what a link there leads to.
+    """
     if not isinstance(given, dict) or given.keys() != {"file", "sha256"}:
         raise ValueError("it is a table of file and sha256, and nothing else")
     name, digest = given["file"], given["sha256"]
     if not isinstance(name, str) or Path(name).name != name or name in ("", ".", "..") or "\\" in name or "\0" in name:
         raise ValueError(f"file must be the name of a file beside the manifest, not {str(name)[:200]!r}")
+    folders = [manifest.parent, Path(os.path.realpath(manifest)).parent]
+    folder = next((folder for folder in folders if (folder / name).exists()), manifest.parent)
     held = _read(folder / name)
     if hashlib.sha256(held).hexdigest() != digest:
         raise ValueError(f"{folder / name} is not the file that belongs to the manifest, by its SHA-256")

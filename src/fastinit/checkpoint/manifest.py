@@ -160,7 +160,7 @@ class Manifest:
         self._defaults = self._keys.defaults("at the top", top, Defaults(0, None, {}))
         if "literals" in top and self._composer.literals is None:
             try:
-                self._composer.literals = read_literals(self._path.parent, top["literals"])
+                self._composer.literals = read_literals(self._path, top["literals"])
             except (OSError, ValueError) as error:
                 told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
                 self._keys.note("at the top", f"literals: {told}")
