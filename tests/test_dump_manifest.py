@@ -184,6 +184,10 @@ def test_runs_of_parts_keep_their_digits(page):
     assert '"w.{w:08..11}"' in text
     assert '"v.{v:8..11}"' in text
     assert '"v.{v:012..013}"' in text
+    twice = page({"w": fi.stack([normal(f"w.{k}.{k}") for k in range(3)])})  # a part's name has its range once
+    assert [f'"w.{k}.{k}"' in twice for k in range(3)] == [True] * 3
+    composed = page({"w": fi.stack([normal(f"w.{k}.{k}").T for k in range(3)])})
+    assert '{ name = "{w:0..2}", transpose = { name = "w.{w}.{w}",' in composed
 
 
 def test_seeds_dtypes_and_axes_that_most_have_stand_at_the_top_once(page):
