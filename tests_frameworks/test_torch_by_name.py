@@ -216,6 +216,27 @@ def test_weights_that_are_computed_go_by_their_parts():
     assert torch.allclose(module[2].weight, w / (u @ w @ v))
 
 
+def test_a_computed_weight_may_have_a_recipe_under_its_own_name():
+    module = nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Linear(4, 6, bias=False)), nn.utils.spectral_norm(nn.Linear(6, 3))
+    )
+    recipes = {
+        "0.weight": fi.recipe("normal", (6, 4), seed=0, name="0.weight"),
+        "1.weight": fi.recipe("normal", (3, 6), seed=0, name="1.weight"),
+        "1.bias": fi.recipe("ones", 3, seed=0, name="1.bias"),
+    }
+    init_module_(module.eval(), recipes)
+    assert torch.allclose(module[0].weight, torch.as_tensor(recipes["0.weight"]), atol=1e-6)
+    asked = torch.as_tensor(recipes["1.weight"])
+    assert torch.allclose(module[1].weight, asked / torch.linalg.matrix_norm(asked, 2), atol=1e-5)
+    part = {"0.parametrizations.weight.original0": fi.recipe("ones", (6, 1), seed=0)}
+    with pytest.raises(ValueError, match=r"original0 is a part of a weight that has a recipe itself$"):
+        init_module_(module, recipes | part)
+    other = nn.utils.parametrizations.orthogonal(nn.Linear(4, 4, bias=False))
+    with pytest.raises(ValueError, match=r"weight: the weight is computed by _Orthogonal: give recipes for param"):
+        init_module_(other, {"weight": fi.recipe("normal", (4, 4), seed=0)})
+
+
 def check_sharded(world):
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard

@@ -12,8 +12,8 @@ from ..recipe import Part
 from ..retyping import with_dtype
 from .fill import check_fillable
 from .memory import dtype_name
-from .naming import Plan, Planned, clean_names, sharded_of, tensors_of
-from .parametrized import computed_weights
+from .naming import Plan, Planned, clean_names, cleaner, sharded_of, tensors_of
+from .parametrized import Computed, computed_weights
 from .shards import global_shape
 from .sharing import check_overlaps, identity
 
@@ -36,18 +36,23 @@ def plan_by_name(module: torch.nn.Module, recipes: Mapping[str, Part], prefix: s
     """What fills which parameter or buffer; all mistakes in one error."""
     cleaned, own, sharded = clean_names(module, {}), tensors_of(module), sharded_of(module)
     parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
-    plan = Plan({}, {}, [])
+    weights = {(id(made.owner), made.attribute): made for made in computed_weights(module).values()}
+    plan = Plan({}, {}, list(weights.values()))
     taken: dict[str, Hashable] = {}
     missing: list[str] = []
     mistakes: list[str] = []
+    asked = _asked_for(module, plan.computed, recipes, prefix)
+    following = {identity(own[name]) for made in asked.values() for name in (*made.parts, *made.others)}
     for which, names in _tied(own).items():
         full = [prefix + cleaned[name] for name in names]
         clash = next((name for name in full if taken.setdefault(name, which) != which), None)
         given = [name for name in full if name in recipes]
         if clash is not None and given:
             mistakes.append(f"two tensors would have the name {clash}")
+        elif given and which in following:
+            mistakes.append(f"{given[0]} is a part of a weight that has a recipe itself")
         elif not given:
-            missing += full[:1] if names[0] in parameters else []
+            missing += full[:1] if names[0] in parameters and which not in following else []
         elif any(recipes[name] != recipes[given[0]] for name in given):
             mistakes.append(f"{' and '.join(given)} are one tensor, and their recipes differ")
         else:
@@ -57,7 +62,13 @@ def plan_by_name(module: torch.nn.Module, recipes: Mapping[str, Part], prefix: s
                 mistakes.append(f"{given[0]}: {error}")
                 continue
             plan.parameters[names[0]] = Planned([recipe], False, set())
-    extra = [str(name) for name in recipes if name not in taken and str(name).startswith(prefix)]
+    for name, made in asked.items():
+        try:
+            _plan_weight(plan, made, own, recipes[name])
+        except (TypeError, ValueError, RuntimeError) as error:
+            mistakes.append(f"{name}: {error}")
+    known = taken.keys() | asked.keys()
+    extra = [str(name) for name in recipes if name not in known and str(name).startswith(prefix)]
     if missing:
         mistakes.insert(0, f"there is no recipe for {_listed(missing)}")
     if extra:
@@ -65,9 +76,27 @@ def plan_by_name(module: torch.nn.Module, recipes: Mapping[str, Part], prefix: s
     if mistakes:
         raise ValueError("; ".join(mistakes[: _SHOWN + 2]))
     check_overlaps((name, own[name]) for name in plan.parameters)
-    weights = {(id(made.owner), made.attribute): made for made in computed_weights(module).values()}
-    plan.computed.extend(weights.values())
     return plan
+
+
+def _asked_for(
+    module: torch.nn.Module, weights: Iterable[Computed], recipes: Mapping[str, Part], prefix: str
+) -> dict[str, Computed]:
+    """The computed weights that have a recipe under their own names."""
+    clean = cleaner(module)
+    by_name = {prefix + clean(made.weight): made for made in weights}
+    return {name: made for name, made in by_name.items() if name in recipes}
+
+
+def _plan_weight(plan: Plan, made: Computed, tensors: Mapping[str, Any], recipe: Part) -> None:
+    """Plan what a weight is computed from, so that it comes out as asked."""
+    if made.source is None:
+        raise TypeError(f"the weight is computed by {made.by}: give recipes for {' and '.join(made.parts)}")
+    fitting = _fitting(tensors[made.source], recipe)
+    for other in made.others:
+        check_fillable(tensors[other], staged=True, meta=True)
+    plan.parameters[made.source] = Planned([fitting], False, set())
+    plan.values.update(made.derive(fitting) if made.others else {})
 
 
 def _tied(tensors: Mapping[str, Any]) -> dict[Hashable, list[str]]:

@@ -90,13 +90,14 @@ def init_module_(
     their own: ``"experts.down_proj/0"``, ``/1``, ...
 
     A mapping of names to recipes, such as `fastinit.checkpoint.load_manifest` or a recording gives, has one for every
-    parameter, by the names of ``module.state_dict()`` without the wrappers' prefixes, so that a computed weight goes by
-    what it is computed from. Of a tied parameter any of its names will do. Buffers are filled where they are named, and
-    others are left as they are, or to `buffers`. The seeds are the recipes', and so are all values: `padding_idx` adds
-    no zeros. The dtype is the module's: among float32, float16 and bfloat16 a tensor has the values that its recipe
-    has in that dtype, and literals are rounded once. float64 is drawn from other random numbers, so it must agree.
-    Names that are missing, or that the module does not have, and shapes that differ, are refused in one line. For a
-    module that holds a part of a model under the model's names, give that part of the mapping.
+    parameter, by the names of ``module.state_dict()`` without the wrappers' prefixes. A computed weight has recipes for
+    what it is computed from, or one under its own name, from which those follow as for rules. Of a tied parameter any
+    of its names will do. Buffers are filled where they are named, and others are left as they are, or to `buffers`. The
+    seeds are the recipes', and so are all values: `padding_idx` adds no zeros. The dtype is the module's: among
+    float32, float16 and bfloat16 a tensor has the values that its recipe has in that dtype, and literals are rounded
+    once. float64 is drawn from other random numbers, so it must agree. Names that are missing, or that the module does
+    not have, and shapes that differ, are refused in one line. For a module that holds a part of a model under the
+    model's names, give that part of the mapping.
     """
     seed, prefix = check_seed(seed), check_name(prefix)
     refuse_fsdp1(module)

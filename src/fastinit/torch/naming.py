@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -40,20 +40,27 @@ def clean_names(module: torch.nn.Module, computed: Mapping[str, Computed]) -> di
 
     What a weight is computed from goes by the weight's name.
     """
+    clean = cleaner(module)
+    return {name: clean(computed[name].weight if name in computed else name) for name in tensors_of(module)}
+
+
+def cleaner(module: torch.nn.Module) -> Callable[[str], str]:
+    """What takes the wrappers' prefixes from a name in the module."""
     parallel = {
         name + "." if name else ""
         for name, child in module.named_modules(remove_duplicate=False)
         if isinstance(child, PARALLEL)
     }
-    cleaned = {}
-    for name in tensors_of(module):
+
+    def clean(name: str) -> str:
         kept, before = [], ""
-        for part in (computed[name].weight if name in computed else name).split("."):
+        for part in name.split("."):
             if not (part in WRAPPERS or (part == "module" and before in parallel)):
                 kept.append(part)
             before += part + "."
-        cleaned[name] = ".".join(kept)
-    return cleaned
+        return ".".join(kept)
+
+    return clean
 
 
 def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
