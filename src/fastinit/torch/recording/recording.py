@@ -21,7 +21,7 @@ from .naming import Making, Names
 from .objects import NewObjects
 from .operations import SMALL, Recorder
 from .report import Early, Lost, Report
-from .storage import STORES, Store, covers, geometry_of, tensor_over
+from .storage import STORES, Store, geometry_of, tensor_over
 
 
 def record(seed: int = 0) -> Recording:
@@ -228,15 +228,18 @@ def _let_go(recorder: Recorder, tensors: Iterable[torch.Tensor]) -> None:
         if store is not None and store.owner is recorder:
             found.setdefault(store, []).append(tensor)
     for store, sharing in found.items():
+        one = sharing[0]
         if (
-            len(sharing) == 1
-            and isinstance(sharing[0], torch.nn.Parameter)
-            and covers(geometry_of(sharing[0]), store.nbytes)
+            isinstance(one, torch.nn.Parameter)
+            and len(sharing) == 1
+            and one.nbytes == store.nbytes
+            and one.is_contiguous()
         ):
-            size, stride, dtype = geometry_of(sharing[0])[1:]
-            meta = torch.empty_strided(size, stride, dtype=dtype, device="meta")  # as below, in a third of the time
+            meta = torch.empty_strided(
+                one.size(), one.stride(), dtype=one.dtype, device="meta"
+            )  # half the time of below
             STORES.add(meta.untyped_storage(), store)
-            _swap(sharing[0], meta)
+            _swap(one, meta)
             continue
         if _is_left(store, sharing):
             storage = torch.UntypedStorage(store.nbytes)
