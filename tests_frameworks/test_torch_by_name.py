@@ -210,10 +210,10 @@ def test_weights_that_are_computed_go_by_their_parts():
     init_module_(module, recipes)
     for name, tensor in module.state_dict().items():
         assert same(tensor, recipes[name][...]), name
+    u, v, w = (module[2].state_dict()[name] for name in ("weight_u", "weight_v", "weight_orig"))
+    assert torch.allclose(module[2].weight, w / (u @ w @ v))  # at once, not after the next forward
     copied = copy.deepcopy(module.eval())
     assert torch.equal(copied(torch.ones(4)), module(torch.ones(4)))
-    u, v, w = (module[2].state_dict()[name] for name in ("weight_u", "weight_v", "weight_orig"))
-    assert torch.allclose(module[2].weight, w / (u @ w @ v))
 
 
 def test_a_computed_weight_may_have_a_recipe_under_its_own_name():
