@@ -91,7 +91,7 @@ STORES = Stores()
 
 
 def geometry_of(tensor: torch.Tensor) -> Geometry:
-    return Geometry(tensor.storage_offset(), tuple(tensor.size()), tuple(tensor.stride()), tensor.dtype)
+    return Geometry(tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
 
 
 def covers(geometry: Geometry, nbytes: int) -> bool:
