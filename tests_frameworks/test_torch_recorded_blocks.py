@@ -307,6 +307,12 @@ def test_zeros_of_both_signs_stay_what_they_are():
     assert np.signbit(recipe[...]).tolist() == [[False, True] * 4]
 
 
+def test_elements_that_repeat():
+    _, _, w = of_weight(lambda: torch.randn(3, 1).expand(3, 4))
+    assert w.stride() == (1, 0)
+    assert torch.equal(w[:, 0], w[:, 3])
+
+
 def test_literals_say_why_and_where():
     def make():
         w = torch.randn(6, 5)
@@ -546,6 +552,25 @@ def test_46_billion_parameters_take_no_memory():
     run = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) < 64
+
+
+SCRIPTED = """
+import torch
+import fastinit.torch as ft
+with ft.record(seed=7) as recording:
+    layer = torch.nn.Linear(3, 3)
+    scripted = torch.jit.script(layer)
+report = recording.report(scripted)
+assert scripted(torch.ones(1, 3)).shape == (1, 3)
+assert torch.equal(scripted.weight, ft.tensor(report.recipes["weight"]))
+recording.fill_(layer)
+assert torch.equal(scripted.weight, layer.weight)
+"""
+
+
+def test_what_cpp_holds_gets_its_values_at_the_end():
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", SCRIPTED], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 TEMPORARY = """
