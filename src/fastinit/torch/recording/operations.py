@@ -93,8 +93,8 @@ class Recorder:
     # ---- tensors and their stores ------------------------------------------------------------------------------
 
     def recorded(self, tensor: torch.Tensor) -> Store | None:
-        """The store of a tensor whose values are not in its memory."""
-        if not tensor.is_cpu:
+        """The store of a tensor whose values are not in its memory; None for one without elements, too."""
+        if not tensor.is_cpu or not tensor.numel():
             return None
         store = STORES.get(tensor)
         return None if store is None or store.exposed else store
@@ -155,6 +155,15 @@ class Recorder:
         give_memory(storage)
         self.fill_storage(storage, store)
         store.exposed = True
+
+    def keep_memory(self, storage: torch.UntypedStorage, store: Store) -> None:
+        """Give memory and values to a storage that somebody holds who cannot be given another one."""
+        self._looking = "what holds it in C++"
+        kept = Store(store.nbytes, self)
+        kept.writes, kept.exposed = list(store.writes), True
+        STORES.add(storage, kept)
+        give_memory(storage)
+        self.fill_storage(storage, kept)
 
     def fill_storage(self, storage: torch.UntypedStorage, store: Store) -> None:
         """Write what a store says to memory."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from ...recipe import Recipe
 from ...stream import check_seed
@@ -181,7 +182,8 @@ class Recording:
                     memory[store] = torch.UntypedStorage(store.nbytes)
                 made = tensor_over(memory[store], geometry_of(tensor))
                 if name in expressions and tensor.dtype in DTYPES:
-                    fill_(made, making.recipe(name, expressions[name]))
+                    once = tuple(slice(None) if stride else slice(0, 1) for stride in made.stride())  # elements repeat
+                    fill_(made[once], making.recipe(name, expressions[name]).part(once))
                 elif name in expressions:
                     made.copy_(making.values(expressions[name]))
                 filled[id(tensor)] = tensor, made
@@ -226,30 +228,29 @@ def _let_go(recorder: Recorder, tensors: Iterable[torch.Tensor]) -> None:
     for tensor in tensors:
         store = recorder.recorded(tensor)
         if store is not None and store.owner is recorder:
-            found.setdefault(store, []).append(tensor)
+            if store in found:
+                found[store].append(tensor)
+            else:
+                found[store] = [tensor]
+    before = [(store, StorageWeakRef(sharing[0].untyped_storage())) for store, sharing in found.items()]
     for store, sharing in found.items():
-        one = sharing[0]
-        if (
-            isinstance(one, torch.nn.Parameter)
-            and len(sharing) == 1
-            and one.nbytes == store.nbytes
-            and one.is_contiguous()
-        ):
-            meta = torch.empty_strided(
-                one.size(), one.stride(), dtype=one.dtype, device="meta"
-            )  # half the time of below
-            STORES.add(meta.untyped_storage(), store)
-            _swap(one, meta)
-            continue
         if _is_left(store, sharing):
             storage = torch.UntypedStorage(store.nbytes)
             recorder.fill_storage(storage, store)
             store.exposed = store.filled = True
         else:
+            one = sharing[0]
+            if len(sharing) == 1 and one.nbytes == store.nbytes and one.is_contiguous():  # half the time of below
+                _swap(one, torch.empty_strided(one.size(), one.stride(), dtype=one.dtype, device="meta"))
+                STORES.add(one.untyped_storage(), store)
+                continue
             storage = torch.UntypedStorage(store.nbytes, device="meta")
         STORES.add(storage, store)
         for tensor in sharing:
             _swap(tensor, tensor_over(storage, geometry_of(tensor)))
+    for store, reference in before:
+        if not reference.expired():  # C++ holds it, as scripted modules do
+            recorder.keep_memory(torch.UntypedStorage._new_with_weak_ptr(reference.cdata), store)
 
 
 def _is_left(store: Store, sharing: Iterable[torch.Tensor]) -> bool:
