@@ -69,7 +69,7 @@ def run(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     page = sys.modules["__main__"] = types.ModuleType("__main__")  # where pickle looks for what a page defines
     namespace = page.__dict__
-    printed = ""
+    printed: str | None = ""  # None where the block before was left out
     for block in blocks(text):
         where = f"{path}:{block.line}"
         needed = re.findall(r"\w+", block.said) if block.marker == "needs" else []
@@ -78,9 +78,12 @@ def run(path: Path) -> None:
             print(f"{where}: not run: {block.said}")
         elif missing and not os.environ.get("NEED_ALL"):
             print(f"{where}: left out for want of {', '.join(missing)}")
+            printed = None
+        elif block.marker == "prints" and printed is None:
+            print(f"{where}: left out with the block before")
         else:
             try:
-                printed = perform(block, path, namespace, printed)
+                printed = perform(block, path, namespace, printed or "")
             except BaseException as error:
                 error.add_note(f"in the block at {where}")
                 raise

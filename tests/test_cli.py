@@ -154,6 +154,53 @@ def test_write_verify_and_exit_codes(run):
     assert run("verify", "x.safetensors", "m.toml", "--quiet") == (1, "", "")
 
 
+def test_verify_of_trained_weights_says_how_far_each_tensor_has_moved(run):
+    assert run("write", "m.toml", "-o", "x.safetensors", "--quiet")[0] == 0
+    trained = load_file("x.safetensors")
+    trained["cut"] *= np.float32(1.5)
+    trained["l.1.w"][3, 4] += 1
+    del trained["l.0.w"]
+    save_file(trained, "t.safetensors")
+    code, out, _ = run("verify", "t.safetensors", "m.toml", "--moved")
+    assert code == 1
+    lines = out.splitlines()
+    assert lines[0].split("  ")[0] == "name"
+    assert "||w - w0|| / ||w0||" in lines[0]
+    rows = {line.split()[0]: line.split()[1:] for line in lines[1:5]}
+    assert rows["emb"] == ["0", "0", "0.0%"]
+    assert rows["l.0.w"] == []
+    assert rows["cut"][0] == "0.5"
+    assert rows["cut"][2] == "100.0%"
+    assert rows["l.1.w"][1:] == ["1", "0.2%"]
+    assert lines[5:] == ["l.0.w: missing", "t.safetensors: 1 of 4 tensors are equal"]
+    found = json.loads(run("verify", "t.safetensors", "m.toml", "--json")[1])["tensors"]
+    assert [tensor["moved"] for tensor in found] == [0, None, found[2]["moved"], pytest.approx(0.5, rel=1e-6)]
+    assert found[2]["moved"] == pytest.approx(1 / np.linalg.norm(load_manifest("m.toml")["l.1.w"][...]), rel=1e-6)
+
+
+def test_commands_take_a_manifest_with_literals(run, here):
+    recipes = {f"layers.{n}.freq": fi.literal(np.linspace(0, 1, 2000, dtype=np.float32)) for n in range(3)}
+    recipes["layers.0.freq"] = fi.paste(recipes["layers.0.freq"], np.s_[:7], fi.recipe("ones", 7, seed=0))
+    fi.checkpoint.dump_manifest("l.toml", recipes)
+    code, out, _ = run("plan", "l.toml")
+    assert (code, out.splitlines()[-1]) == (0, "3 tensors, 6,000 parameters, 24.0 kB (24,000 bytes)")
+    assert "layers.{1..2}.freq" in out
+    assert run("show", "l.toml", "layers.1.freq[:4]")[0] == 0
+    assert run("write", "l.toml", "-o", "l.safetensors", "--quiet") == (0, "", "")
+    assert (
+        run("verify", "l.safetensors", "l.toml", "--quiet") == run("verify", "l.safetensors", "--quiet") == (0, "", "")
+    )
+    moved = load_file("l.safetensors")
+    moved["layers.2.freq"][5] += 1
+    save_file(moved, "moved.safetensors")
+    assert json.loads(run("verify", "moved.safetensors", "l.toml", "--json")[1])["tensors"][2]["moved"] > 0
+    next(here.glob("l.literals-*")).unlink()
+    code, out, err = run("plan", "l.toml")
+    assert (code, out) == (2, "")
+    assert one_line(err)
+    assert "No such file" in err
+
+
 def test_write_options(run, here):
     assert (
         run("write", "m.toml", "-o", "hf", "--max-shard-size", "12500", "--dtype", "float64", "--part", "1/2")[0] == 0

@@ -85,6 +85,15 @@ def test_what_is_missing_is_left_out_or_an_error(tmp_path):
     assert "No module named 'no_such_library'" in done.stderr
 
 
+def test_what_a_block_that_is_left_out_prints_is_left_out_too(tmp_path):
+    page = tmp_path / "page.md"
+    needing = "<!-- needs: no_such_library -->\n```python\nprint(1)\n```\n\n<!-- prints -->\n```text\n1\n```\n"
+    page.write_text(needing + "\n```python\nprint(2)\n```\n\n<!-- prints -->\n```text\n3\n```\n")
+    done = run(page, tmp_path, NEED_ALL="")
+    assert f"{page}:8: left out with the block before\n" in done.stdout
+    assert "page.md:17" in done.stderr
+
+
 def test_lines_of_code_fit_the_page():
     """As wide as the text of the site, which the guide has between two columns."""
     for page in PAGES:
