@@ -269,6 +269,7 @@ def normalised():
     """Each draw is looked at before the next step."""
     module = nn.Linear(64, 32)
     with torch.no_grad():
+        module.weight.normal_()
         module.weight.div_(module.weight.std())
         module.bias.copy_(module.weight.mean(1))
     return module
