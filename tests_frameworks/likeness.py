@@ -124,7 +124,7 @@ def atoms(arrays):
 
 
 def sample(arrays, where, at=...):
-    """The random elements of all runs in one array; where most are repetitions, each value of a run once."""
+    """The random elements of all runs, where most are repetitions each value of a run once; how many are different."""
     mask = thinned(where[at])
     samples = [thinned(array[at])[mask].astype("f8") for array in arrays]
     distinct = [np.unique(values) for values in samples]
@@ -166,62 +166,75 @@ def related(arrays, where):
 
 def differences(ours, theirs):
     """What tells recorded models, `RUNS` of them, from plain ones: sentences, none where nothing does."""
-    told = []
-    for model in ours:
-        expected, seen = form(theirs[0]), form(model)
-        for name in expected.keys() | seen.keys():
-            if expected.get(name) != seen.get(name):
-                told.append(f"{name} is {seen.get(name)} and not {expected.get(name)}")
-        if ties(model) != ties(theirs[0]):
-            told.append(f"tied are {ties(model)} and not {ties(theirs[0])}")
+    told = [sentence for model in ours for sentence in other_forms(model, theirs[0])]
     if told:
         return told
-
     names = first_of_ties(theirs[0])
     theirs, ours = [values(model) for model in theirs], [values(model) for model in ours]
     random, tests = {}, []
     for name in names:
         our, their = [run[name] for run in ours], [run[name] for run in theirs]
         common = atoms(their)
-        fixed = np.logical_and.reduce([(their[0] == other) | (their[0] != their[0]) for other in their[1:]])
-        fixed &= ~np.isin(their[0], common)
-        if not all(np.array_equal(array[fixed], their[0][fixed], True) for array in our):
-            told.append(f"{name}: fixed elements differ")
-        if fixed.all():
-            continue
-        if their[0].dtype.kind != "f":
-            ordered = [np.sort(array, None) for array in (*their, *our)]
-            if np.array_equal(ordered[0], ordered[1]) and not all(np.array_equal(ordered[0], o) for o in ordered):
-                told.append(f"{name} is no permutation of the same integers")
-            continue
-        random[name] = ~fixed
-        stuck = np.logical_and.reduce([our[0] == other for other in our[1:]]) & ~fixed & ~np.isin(our[0], common)
-        if np.count_nonzero(stuck):
-            told.append(f"{name}: {np.count_nonzero(stuck)} elements vary with torch's seed, not with ours")
-        if not all(np.isfinite(array).all() for array in our):
-            told.append(f"{name} has values that are not finite")
-        for value in common:
-            random_ones = thinned(~fixed)
-            p = shares(*(np.stack([thinned(array)[random_ones] for array in runs]) for runs in (our, their)), value)
-            tests.append((p, name, ..., f"share of {value:g}"))
-        for region in regions(fixed.shape):
-            if np.count_nonzero(thinned(random[name][region])) >= FEW:
-                (a, distinct), (b, expected) = (sample(arrays, random[name], region) for arrays in (our, their))
-                if not 0.9 < distinct / expected < 1.1:
-                    told.append(f"{name}{described(region)}: {distinct} different values where torch has {expected}")
-                elif min(len(a), len(b)) >= FEW:
-                    tests += [(p, name, region, what) for what, p in compared(a, b).items()]
-    for p, name, region, what in tests:
-        if not p >= ALARM / len(tests):
-            told.append(f"{name}{described(region)}: another {what}, p = {p:.1e}")
-
+        fixed = fixed_elements(their, common)
+        told += [f"{name}: {sentence}" for sentence in other_values(our, their, fixed, common)]
+        if their[0].dtype.kind == "f" and not fixed.all():
+            random[name] = ~fixed
+            tests += [(p, name, what) for p, what in p_values(our, their, ~fixed, common)]
+    told += [f"{name}: another {what}, p = {p:.1e}" for p, name, what in tests if not p >= ALARM / len(tests)]
     expected, seen = related(theirs[0], random), related(ours[0], random)
-    for pair in expected ^ seen:
-        told.append(f"{' and '.join(pair)} are {'not ' if pair in expected else ''}related")
-    return told
+    return told + [f"{' and '.join(pair)} are {'not ' if pair in expected else ''}related" for pair in expected ^ seen]
+
+
+def other_forms(ours, theirs):
+    expected, seen = form(theirs), form(ours)
+    for name in expected.keys() | seen.keys():
+        if expected.get(name) != seen.get(name):
+            yield f"{name} is {seen.get(name)} and not {expected.get(name)}"
+    if ties(ours) != ties(theirs):
+        yield f"tied are {ties(ours)} and not {ties(theirs)}"
+
+
+def fixed_elements(theirs, common):
+    first, *others = theirs
+    same = np.logical_and.reduce([(first == other) | ((first != first) & (other != other)) for other in others])
+    return same & ~np.isin(first, common) if common.size else same
+
+
+def other_values(ours, theirs, fixed, common):
+    """What differs without a doubt: fixed elements, and which elements are random."""
+    if not all(np.array_equal(array[fixed], theirs[0][fixed], theirs[0].dtype.kind == "f") for array in ours):
+        yield "fixed elements differ"
+    if fixed.all():
+        return
+    if theirs[0].dtype.kind == "f":
+        stuck = np.logical_and.reduce([ours[0] == other for other in ours[1:]]) & ~fixed & ~np.isin(ours[0], common)
+        if stuck.any():
+            yield f"{np.count_nonzero(stuck)} elements vary with torch's seed, not with ours"
+        if not all(np.isfinite(array).all() for array in ours):
+            yield "values that are not finite"
+    else:
+        ordered = [np.sort(array, None) for array in (*theirs, *ours)]
+        if np.array_equal(ordered[0], ordered[1]) and not all(np.array_equal(ordered[0], o) for o in ordered):
+            yield "no permutation of the same integers"
+
+
+def p_values(ours, theirs, random, common):
+    """The p-value of each test of a tensor, and what it has tested."""
+    where = thinned(random)
+    for value in common:
+        pair = (np.stack([thinned(array)[where] for array in runs]) for runs in (ours, theirs))
+        yield shares(*pair, value), f"share of {value:g}"
+    for region in regions(random.shape):
+        if np.count_nonzero(thinned(random[region])) >= FEW:
+            (a, distinct), (b, expected) = (sample(arrays, random, region) for arrays in (ours, theirs))
+            if not 0.9 < distinct / expected < 1.1:
+                yield 0.0, f"number of different values{described(region)}, {distinct} for {expected}"
+            elif min(len(a), len(b)) >= FEW:
+                for what, p in compared(a, b).items():
+                    yield p, what + described(region)
 
 
 def described(region):
     if region is ...:
         return ""
-    return "[" + ", ".join(":" if s == slice(None) else f"{s.start}:{s.stop}" for s in region) + "]"
+    return " of [" + ", ".join(":" if s == slice(None) else f"{s.start}:{s.stop}" for s in region) + "]"

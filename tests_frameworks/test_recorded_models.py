@@ -6,7 +6,6 @@
 import os
 
 import pytest
-import torch
 
 import likeness
 import plain_modules
@@ -45,7 +44,9 @@ def test_transformers(name):
     check(lambda: transformers_models.build(name))
 
 
-@pytest.mark.parametrize("build", (plain_modules.MODULES | plain_modules.TITAN).values(), ids=plain_modules.MODULES | plain_modules.TITAN)
+@pytest.mark.parametrize(
+    "build", (plain_modules.MODULES | plain_modules.TITAN).values(), ids=plain_modules.MODULES | plain_modules.TITAN
+)
 @pytest.mark.filterwarnings("ignore")
 def test_modules(build):
     check(build)
