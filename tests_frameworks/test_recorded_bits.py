@@ -14,7 +14,7 @@ from plain_modules import Decoder, on_meta_first
 from processes import in_processes
 from recorded import recorded
 
-SIZES = {"experts": 3, "tied": True, "width": 40, "hidden": 56, "words": 101}  # three rows over two and four processes
+SIZES = {"experts": 3, "width": 40, "hidden": 56, "words": 101}  # rows that two and four processes cannot share evenly
 
 
 def titan():
@@ -22,7 +22,7 @@ def titan():
 
 
 def llama():
-    return transformers_models.build("LlamaForCausalLM")
+    return transformers_models.build("LlamaForCausalLM", tie_word_embeddings=True)
 
 
 # ---- files ------------------------------------------------------------------------------------------------------
@@ -83,8 +83,16 @@ def test_layers_the_other_way_round_have_the_same_values():
 # ---- meta, FSDP2 ------------------------------------------------------------------------------------------------
 
 
-def set_buffers(module):
-    module.freqs = module.frequencies().to("cpu")
+def set_other_buffers(filled, recipes):
+    """A function that gives a module on meta the buffers that are in no checkpoint."""
+
+    def set_buffers(module):
+        for name, buffer in filled.named_buffers():
+            if name not in recipes:
+                owner, _, last = name.rpartition(".")
+                setattr(module.get_submodule(owner), last, buffer.clone())
+
+    return set_buffers
 
 
 def check_against(module, filled):
@@ -97,18 +105,14 @@ def check_against(module, filled):
         assert same(whole, expected[name]), name
 
 
-def meta_decoder():
+@pytest.mark.parametrize(
+    ("build", "bare"), [(titan, lambda: Decoder(**SIZES)), (llama, llama)], ids=["titan", "llama, tied"]
+)
+def test_on_meta(build, bare):
+    filled, recipes = recorded(build)
     with torch.device("meta"):
-        module = Decoder(**SIZES)
-    module.frequencies = lambda: Decoder(**SIZES).frequencies()
-    return module
-
-
-def test_on_meta():
-    filled, recipes = recorded(titan)
-    module = meta_decoder()
-    ft.init_module_(module, recipes, buffers=set_buffers)
-    assert module.output.weight is module.tok_embeddings.weight
+        module = bare()
+    ft.init_module_(module, recipes, buffers=set_other_buffers(filled, recipes))
     check_against(module, filled)
 
 
@@ -120,19 +124,14 @@ def check_fsdp(world, manifest):
     assert fi.checkpoint.load_manifest(manifest) == recipes
     mesh = init_device_mesh("cpu", (world,))
     for source in (recipes, fi.checkpoint.load_manifest(manifest)):
-        module = meta_decoder()
+        with torch.device("meta"):
+            module = Decoder(**SIZES)
         for layer in module.layers.values():
             fully_shard(layer, mesh=mesh)
         fully_shard(module, mesh=mesh)
         assert module.layers["0"].attention.wq.weight.is_meta
-        ft.init_module_(module, source, buffers=set_buffers)
+        ft.init_module_(module, source, buffers=set_other_buffers(filled, recipes))
         check_against(module, filled)
-
-    # recorded from the sharded module itself
-    module = meta_decoder()
-    for layer in module.layers.values():
-        fully_shard(layer, mesh=mesh)
-    fully_shard(module, mesh=mesh)
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])

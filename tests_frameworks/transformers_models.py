@@ -460,7 +460,7 @@ USUAL = [
 ]
 
 
-def build(name):
+def build(name, **options):
     """The model of this class, initialised as transformers does it where no checkpoint is loaded."""
     kind = getattr(transformers, name)
-    return kind(kind.config_class(**CLASSES[name]))
+    return kind(kind.config_class(**CLASSES[name] | options))
