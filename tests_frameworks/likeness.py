@@ -116,11 +116,15 @@ def thinned(array):
 
 
 def atoms(arrays):
-    """The values that one element in fifty has, eight at least, of those that differ between runs."""
+    """The values that in every run one in fifty of the elements has that differ between runs, eight at least."""
     arrays = [thinned(array) for array in arrays]
-    varying = arrays[0][np.logical_or.reduce([arrays[0] != other for other in arrays[1:]])]
-    found, counts = np.unique(varying, return_counts=True)
-    return found[counts > max(8, varying.size / 50)]
+    varying = np.logical_or.reduce([arrays[0] != other for other in arrays[1:]])
+    common = None
+    for array in arrays:
+        found, counts = np.unique(array[varying], return_counts=True)
+        frequent = found[counts > max(8, np.count_nonzero(varying) / 50)]
+        common = frequent if common is None else np.intersect1d(common, frequent)
+    return common
 
 
 def sample(arrays, where, at=...):

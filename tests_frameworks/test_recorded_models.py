@@ -11,6 +11,7 @@ import likeness
 import plain_modules
 import timm_models
 import transformers_models
+import tricky_modules
 from conftest import same
 from recorded import literals, mistakes, plain, recorded
 
@@ -44,12 +45,13 @@ def test_transformers(name):
     check(lambda: transformers_models.build(name))
 
 
-@pytest.mark.parametrize(
-    "build", (plain_modules.MODULES | plain_modules.TITAN).values(), ids=plain_modules.MODULES | plain_modules.TITAN
-)
+MODULES = plain_modules.MODULES | plain_modules.TITAN | tricky_modules.MODULES
+
+
+@pytest.mark.parametrize("name", MODULES)
 @pytest.mark.filterwarnings("ignore")
-def test_modules(build):
-    check(build)
+def test_modules(name):
+    check(MODULES[name])
 
 
 if FULL:
