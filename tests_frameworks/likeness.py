@@ -116,13 +116,13 @@ def thinned(array):
 
 
 def atoms(arrays):
-    """The values that in every run one in fifty of the elements has that differ between runs, eight at least."""
+    """The values that in every run one in a hundred of the elements has that differ between runs, eight at least."""
     arrays = [thinned(array) for array in arrays]
     varying = np.logical_or.reduce([arrays[0] != other for other in arrays[1:]])
     common = None
     for array in arrays:
         found, counts = np.unique(array[varying], return_counts=True)
-        frequent = found[counts > max(8, np.count_nonzero(varying) / 50)]
+        frequent = found[counts > max(8, np.count_nonzero(varying) / 100)]
         common = frequent if common is None else np.intersect1d(common, frequent)
     return common
 

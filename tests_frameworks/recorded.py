@@ -27,10 +27,11 @@ def plain(build, seed):
 def first_names(model):
     """Names of `state_dict()`, of tensors with floating-point values, tied ones by their first name alone."""
     names, seen = [], set()
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if tensor.dtype in DTYPES and (id(tensor), tensor.data_ptr()) not in seen:
+    for name, tensor in model.state_dict().items():
+        which = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.dtype in DTYPES and (which not in seen or not tensor.numel()):
             names.append(name)
-        seen.add((id(tensor), tensor.data_ptr()))
+        seen.add(which)
     return names
 
 

@@ -201,7 +201,7 @@ def copied_state():
 def trained():
     """A step of training within the construction."""
     module = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 4))
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.5, momentum=0.9)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9)
     module(torch.linspace(-1, 1, 128).view(8, 16)).square().mean().backward()
     optimizer.step()
     optimizer.zero_grad()
