@@ -276,7 +276,7 @@ def test_cuts_multiplied_back_lie_within_the_bounds():
     for _ in range(2000):
         mean, std = random.uniform(-3, 3), 10 ** random.uniform(-3, 2)
         a, b = sorted(random.uniform(-9, 9, 2))
-        lower, upper = init.functions._cuts(mean, std, a, b)
+        lower, upper = init.functions.cuts(mean, std, a, b)
         assert a <= mean + lower * std <= a + 1e-14
         assert b - 1e-14 <= mean + upper * std <= b
         outside += mean + (a - mean) / std * std < a

@@ -48,8 +48,10 @@ from .functions import (
 )
 from .intercepting import intercept
 from .module import init_module_
+from .recording import Recording, record
 
 __all__ = [
+    "Recording",
     "calculate_gain",
     "constant",
     "constant_",
@@ -69,6 +71,7 @@ __all__ = [
     "ones_",
     "orthogonal",
     "orthogonal_",
+    "record",
     "sparse",
     "sparse_",
     "tensor",

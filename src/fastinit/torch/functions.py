@@ -131,8 +131,8 @@ def trunc_normal_(
     _refused_by_torch(tensor, "normal_", mean, std, generator=generator)
     if a > b:
         _refused_by_torch(tensor, "uniform_", a, b)
-    cuts = dict(zip(("lower", "upper"), _cuts(float(mean), float(std), float(a), float(b))))
-    return _fill(tensor, "truncated_normal", generator, seed, name, mean=float(mean), std=float(std), **cuts)
+    bounds = dict(zip(("lower", "upper"), cuts(float(mean), float(std), float(a), float(b))))
+    return _fill(tensor, "truncated_normal", generator, seed, name, mean=float(mean), std=float(std), **bounds)
 
 
 def xavier_uniform_(
@@ -245,11 +245,11 @@ def sparse_(
     if tensor.ndimension() != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     _refused_by_torch(tensor, "normal_", 0, std, generator=generator)
-    share = _share_of_zeros(float(sparsity), global_shape(tensor)[0])
+    share = share_of_zeros(float(sparsity), global_shape(tensor)[0])
     return _fill(tensor, "sparse", generator, seed, name, sparsity=share, std=float(std))
 
 
-def _share_of_zeros(sparsity: float, rows: int) -> float:
+def share_of_zeros(sparsity: float, rows: int) -> float:
     """`sparsity`, or a share from 0 to 1 that makes as many zeros as torch's slice of a column's rows does."""
     if 0 <= sparsity <= 1:
         return sparsity
@@ -367,7 +367,7 @@ def _refused_by_torch(tensor: torch.Tensor, method: str, *args: Any, **kwargs: A
         getattr(torch.empty(0, dtype=tensor.dtype, device="cpu"), method)(*args, **kwargs)
 
 
-def _cuts(mean: float, std: float, a: float, b: float) -> tuple[float, float]:
+def cuts(mean: float, std: float, a: float, b: float) -> tuple[float, float]:
     """The cuts in units of std, to the nearest that does not lie outside [a, b] once it is multiplied back."""
     lower, upper = (a - mean) / std, (b - mean) / std
     while mean + lower * std < a:

@@ -1,0 +1,141 @@
+"""What a recording sees of torch: its operations, and the few functions that read memory without one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..functions import cuts, share_of_zeros
+from ..memory import DTYPES
+from .operations import PLAIN, Recorder
+
+
+class Operations(TorchDispatchMode):  # type: ignore[misc]
+    """Hands torch's operations to a recorder."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(kind not in PLAIN for kind in types):  # its own operations on plain tensors come here, too
+            return NotImplemented
+        with torch._C.DisableTorchFunction():
+            return self._recorder.run(func, args, kwargs or {})
+
+
+class Functions(TorchFunctionMode):  # type: ignore[misc]
+    """Sees functions of torch that no operation stands for."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        handler = _HANDLERS.get(func)
+        if handler is None or not args or not isinstance(args[0], torch.Tensor):
+            return func(*args, **kwargs)
+        with torch._C.DisableTorchFunction():
+            recorded = self._recorder.recorded(args[0]) is not None
+        return handler(self._recorder, func, args, kwargs) if recorded else func(*args, **kwargs)
+
+
+def _read_or_written(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
+    """What gives others the memory itself."""
+    recorder.expose(args[0])
+    return func(*args, **kwargs)
+
+
+def _read(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
+    """What reads the memory."""
+    values = recorder.values(args[0]).requires_grad_(args[0].requires_grad)
+    return func(values, *args[1:], **kwargs)
+
+
+def _copied_deeply(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
+    """``copy.deepcopy``: a storage with the same log, which torch takes for one that it has copied already."""
+    tensor, memo = args[0], args[1]
+    copies = memo.setdefault("torch", {})
+    which = tensor.untyped_storage()._cdata
+    if which not in copies and tensor.is_leaf:
+        copies[which] = recorder.copy_of(tensor)
+    return func(*args, **kwargs)
+
+
+# ---- functions of torch.nn.init that draw in several steps ---------------------------------------------------------
+
+
+def _truncated(tensor: torch.Tensor, given: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    mean, std, a, b = (float(given[name]) for name in ("mean", "std", "a", "b"))
+    if not (std > 0 and a < b) or mean < a - 2 * std or mean > b + 2 * std:
+        return None  # torch has an error or a warning for it
+    lower, upper = cuts(mean, std, a, b)
+    return "truncated_normal", {"mean": mean, "std": std, "lower": lower, "upper": upper}
+
+
+def _orthogonal(tensor: torch.Tensor, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "orthogonal", {"gain": float(given["gain"]), "out_axis": 0}
+
+
+def _sparse(tensor: torch.Tensor, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    share = share_of_zeros(float(given["sparsity"]), tensor.shape[0])
+    return "sparse", {"sparsity": share, "std": float(given["std"])}
+
+
+def _dirac(tensor: torch.Tensor, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "dirac", {"groups": int(given["groups"])}
+
+
+#: They first ask whether the tensor is on the meta device. Told so, they are done.
+_ASKING: dict[str, Callable[[torch.Tensor, dict[str, Any]], tuple[str, dict[str, Any]] | None]] = {
+    "_no_grad_trunc_normal_": _truncated,
+    "orthogonal_": _orthogonal,
+    "sparse_": _sparse,
+    "dirac_": _dirac,
+}
+
+
+def _asked(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
+    tensor, frame = args[0], _caller()
+    if frame is None or frame.f_globals.get("__name__") != "torch.nn.init" or tensor.dtype not in DTYPES:
+        return func(*args, **kwargs)
+    described = _ASKING.get(frame.f_code.co_name)
+    given = frame.f_locals
+    if described is None or given.get("tensor") is not tensor:
+        return func(*args, **kwargs)
+    found = described(tensor, given)
+    if found is None:
+        return func(*args, **kwargs)
+    with torch._C.DisableTorchFunction():
+        values = recorder.draw(*found, tuple(tensor.shape), tensor.dtype, given.get("generator"))
+        recorder.write(tensor, values)
+    return True
+
+
+def _caller() -> FrameType | None:
+    """The code that called torch: the first frame that is no mode's."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_name == "__torch_function__":
+        frame = frame.f_back
+    return frame
+
+
+_HANDLERS: dict[Any, Callable[..., Any]] = {
+    torch.Tensor.is_meta.__get__: _asked,
+    torch.Tensor.numpy: _read_or_written,
+    torch.Tensor.__array__: _read_or_written,
+    torch.Tensor.__dlpack__: _read_or_written,
+    torch.Tensor.share_memory_: _read_or_written,
+    torch.Tensor.__reduce_ex__: _read_or_written,
+    torch.Tensor.tolist: _read,
+    torch.Tensor.__repr__: _read,
+    torch.Tensor.__format__: _read,
+    torch.Tensor.__deepcopy__: _copied_deeply,
+}

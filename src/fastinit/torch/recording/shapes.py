@@ -1,0 +1,56 @@
+"""Recipes in other shapes: as simple ones wherever the values allow it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from ...questions import dtype_of
+from ...recipe import Part, Recipe
+from ..memory import DTYPES
+from .folding import ONE_BY_ONE, InexpressibleError
+
+
+def as_recipe(part: Part) -> Recipe:
+    """A recipe of its own of what may be a part of one."""
+    return part if isinstance(part, Recipe) else Recipe.from_dict(part.to_dict())
+
+
+def constant(value: torch.Tensor, shape: Sequence[int], seed: int) -> Recipe:
+    """The recipe of one number."""
+    number, dtype = float(value.item()), DTYPES.get(value.dtype)
+    if dtype is None:
+        raise InexpressibleError(f"{value.dtype}, which recipes do not have")
+    kind = {0.0: "zeros", 1.0: "ones"}.get(number)
+    if kind is None or math.copysign(1, number) < 0:
+        return Recipe("constant", shape, dtype=dtype, seed=seed, value=number)
+    return Recipe(kind, shape, dtype=dtype, seed=seed)
+
+
+def is_constant(part: Part) -> bool:
+    """Whether it is one number."""
+    named = isinstance(part, Recipe) and part.initializer is not None
+    return bool(named and part.initializer.name in ("zeros", "ones", "constant"))
+
+
+def in_shape(part: Part, shape: Sequence[int]) -> Part:
+    """The same elements in C order; constants, and what is drawn one by one, as recipes of that shape."""
+    shape = tuple(shape)
+    if part.shape == shape:
+        return part
+    if isinstance(part, Recipe) and part.initializer is not None:
+        if is_constant(part) or (part.initializer.name in ONE_BY_ONE and part.size == math.prod(shape)):
+            return Recipe(part.initializer, shape, dtype=dtype_of(part), seed=part.seed, name=part.name or "")
+    return part.reshape(shape)
+
+
+def in_order(part: Part, axes: Sequence[int]) -> Part:
+    """The same elements with the axes in another order."""
+    if is_constant(part):
+        return in_shape(part, [part.shape[axis] for axis in axes])
+    moved = [axis for axis in axes if part.shape[axis] != 1]
+    if moved == sorted(moved):  # only axes of length 1 move
+        return in_shape(part, [part.shape[axis] for axis in axes])
+    return part.transpose(*axes)
