@@ -154,6 +154,30 @@ def test_write_verify_and_exit_codes(run):
     assert run("verify", "x.safetensors", "m.toml", "--quiet") == (1, "", "")
 
 
+def test_verify_of_trained_weights_says_how_far_each_tensor_has_moved(run):
+    assert run("write", "m.toml", "-o", "x.safetensors", "--quiet")[0] == 0
+    trained = load_file("x.safetensors")
+    trained["cut"] *= np.float32(1.5)
+    trained["l.1.w"][3, 4] += 1
+    del trained["l.0.w"]
+    save_file(trained, "t.safetensors")
+    code, out, _ = run("verify", "t.safetensors", "m.toml", "--moved")
+    assert code == 1
+    lines = out.splitlines()
+    assert lines[0].split("  ")[0] == "name"
+    assert "||w - w0|| / ||w0||" in lines[0]
+    rows = {line.split()[0]: line.split()[1:] for line in lines[1:5]}
+    assert rows["emb"] == ["0", "0", "0.0%"]
+    assert rows["l.0.w"] == []
+    assert rows["cut"][0] == "0.5"
+    assert rows["cut"][2] == "100.0%"
+    assert rows["l.1.w"][1:] == ["1", "0.2%"]
+    assert lines[5:] == ["l.0.w: missing", "t.safetensors: 1 of 4 tensors are equal"]
+    found = json.loads(run("verify", "t.safetensors", "m.toml", "--json")[1])["tensors"]
+    assert [tensor["moved"] for tensor in found] == [0, None, found[2]["moved"], pytest.approx(0.5, rel=1e-6)]
+    assert found[2]["moved"] == pytest.approx(1 / np.linalg.norm(load_manifest("m.toml")["l.1.w"][...]), rel=1e-6)
+
+
 def test_write_options(run, here):
     assert (
         run("write", "m.toml", "-o", "hf", "--max-shard-size", "12500", "--dtype", "float64", "--part", "1/2")[0] == 0

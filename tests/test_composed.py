@@ -360,3 +360,12 @@ def test_an_orthogonal_piece_is_made_once_however_its_elements_are_asked_for(mon
         made.clear()
         assert (bits(values()) == bits(wanted)).all()
         assert sorted(made) in (["u"], ["u", "v"])
+
+
+@given(data=st.data(), shape=st.sampled_from(SHAPES), depth=st.integers(0, 3))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_memory_of_uint16_stands_for_bfloat16(data, shape, depth):
+    recipe, expected = tensors(data.draw, shape, "bfloat16", depth)
+    out = np.full(shape, 7, np.uint16)
+    recipe.fill(out)
+    assert (out == bits(expected)).all()

@@ -167,7 +167,9 @@ def test_axes_and_fans_of_a_formula_are_checked(load, parameters, words):
 
 def test_axes_without_a_formula_of_fans_are_unknown_keys(load):
     found = mistakes(load, tensor("a", (4, 8), "normal", std="1 / shape[0]", in_axis=1))
-    assert found == ["[[tensors]] 1 ('a'): unknown key 'in_axis'; known: name, shape, init, seed, dtype, mean, std"]
+    assert found == [
+        "[[tensors]] 1 ('a'): unknown key 'in_axis'; known: name, shape, init, seed, dtype, drawn_as, mean, std"
+    ]
     (line,) = mistakes(load, tensor("a", (4, 8), "normal", std="1 / fanin", in_axis=1))  # it may have been meant
     assert "unknown word 'fanin'; did you mean 'fan_in'?" in line
 

@@ -41,6 +41,47 @@ def test_verify_tells_the_first_difference_and_how_far_it_has_moved(tmp_path, mo
     assert h.first == (29,)
     assert np.isnan(h.largest_change)
     assert "element [3, 4]" in str(found)
+    old, new = made["w"].astype(float), trained["w"].astype(float)
+    assert w.moved == pytest.approx(np.linalg.norm(new - old) / np.linalg.norm(old), rel=1e-12)
+    assert f"||w - w0|| / ||w0|| = {w.moved:.3g}, 0.000667 of the elements" in str(w)
+    assert b.moved == 0  # the sign of a zero
+    assert np.isnan(h.moved)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("piece", [64, 4096, 1 << 20])
+def test_verify_measures_how_far_each_tensor_has_moved(tmp_path, monkeypatch, dtype, threads, piece):
+    """Against NumPy on whole arrays; some pieces have changed, and some have not."""
+    monkeypatch.setattr(comparing, "PIECE", piece)
+    monkeypatch.setattr(comparing, "SMALL", 100)
+    q, k = (fi.recipe("normal", (40, 60), dtype=dtype, seed=0, name=name) for name in "qk")
+    recipes = {
+        "all": fi.recipe("normal", (70, 60), std=0.5, dtype=dtype, seed=0, name="all"),
+        "few": fi.concatenate([q, k], axis=1),
+        "none": fi.recipe("uniform", (70, 60), dtype=dtype, seed=0, name="none"),
+        "orthogonal": fi.recipe("orthogonal", (20, 30), dtype=dtype, seed=0, name="orthogonal"),
+        "zeros": fi.recipe("zeros", (30, 40), dtype=dtype, seed=0, name="zeros"),
+        "scalar": fi.recipe("normal", (), dtype=dtype, seed=0, name="scalar"),
+        "empty": fi.recipe("normal", (0, 4), dtype=dtype, seed=0, name="empty"),
+        "infinite": fi.recipe("ones", (30, 40), dtype=dtype, seed=0, name="infinite"),
+    }
+    trained = {name: recipe[...].copy() for name, recipe in recipes.items()}
+    for name in ("all", "orthogonal", "scalar"):
+        trained[name][...] = trained[name].astype(float) * 0.75
+    trained["few"][5, 7:9] += 1
+    trained["few"][30, 60] -= 3
+    trained["zeros"][29, 39] = 2
+    trained["infinite"][3, 3] = np.inf
+    save_file(trained, tmp_path / "t.safetensors")
+    found = verify(tmp_path / "t.safetensors", recipes, threads=threads).tensors
+    for name in ("all", "few", "orthogonal", "scalar"):
+        old, new = recipes[name][...].astype(float), trained[name].astype(float)
+        assert found[name].moved == pytest.approx(np.linalg.norm(new - old) / np.linalg.norm(old), rel=1e-12)
+        assert found[name].unchanged == np.mean(old == new)
+    assert (found["none"].moved, found["empty"].moved) == (0, 0)
+    assert found["zeros"].moved == found["infinite"].moved == np.inf
+    assert found == verify(tmp_path / "t.safetensors", recipes, threads=5).tensors  # to the bit
 
 
 def test_verify_names_what_cannot_be_compared(tmp_path):

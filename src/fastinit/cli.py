@@ -24,7 +24,18 @@ from .checkpoint.comparing import as_float64
 from .checkpoint.opening import InTheWay, LeftOver, NotOurs
 from .checkpoint.reading import open_checkpoint
 from .cli_propagation import propagate_command, symmetry_command
-from .cli_tables import PLAN_HEAD, PLAN_RIGHT, bounds_text, plan_json, plan_rows, shape_text, statistics_of
+from .cli_tables import (
+    MOVED_HEAD,
+    MOVED_RIGHT,
+    PLAN_HEAD,
+    PLAN_RIGHT,
+    bounds_text,
+    moved_row,
+    plan_json,
+    plan_rows,
+    shape_text,
+    statistics_of,
+)
 from .config import config
 from .outline import described
 from .questions import dtype_of
@@ -205,6 +216,7 @@ def write(
 @_seed
 @_dtype
 @_threads
+@click.option("--moved", is_flag=True, help="A table of all tensors, and how far each has moved.")
 @_quiet
 @_json
 def verify_command(
@@ -213,12 +225,14 @@ def verify_command(
     seed: int | None,
     dtype: str | None,
     threads: int | None,
+    moved: bool,
     quiet: bool,
     as_json: bool,
 ) -> int:
     """Make the tensors of FILE again, by MANIFEST or by the recipes that FILE brings, and compare.
 
-    Of trained weights it says how far they have moved.
+    Of trained weights it says how far each tensor has moved: ||w - w0|| / ||w0||, the norm of the change by that of the
+    initial values, the largest change of an element, and the share of the elements that have changed.
     """
     if file.suffix == ".toml":
         raise click.UsageError(f"{file} is a manifest: verify FILE [MANIFEST]")
@@ -235,8 +249,11 @@ def verify_command(
         if as_json:
             print_json({"equal": found.equal, "tensors": [dataclasses.asdict(c) for c in comparisons]})
         elif not quiet:
+            if moved:
+                print_table(MOVED_HEAD, [moved_row(comparison) for comparison in comparisons], right=MOVED_RIGHT)
             for comparison in different:
-                click.echo(str(comparison))
+                if not moved or comparison.problem:
+                    click.echo(str(comparison))
             equal = len(comparisons) - len(different)
             click.echo(
                 f"{file}: {equal} of {len(comparisons)} tensors are equal" + ("" if different else ", to the bit")

@@ -1,4 +1,4 @@
-"""What the commands plan and show print: a row for each family of tensors; statistics of values."""
+"""What the commands print: rows of plan and verify; statistics of values for show."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from rich.filesize import decimal
 
+from .checkpoint import Comparison
 from .families import fold
 from .outline import described, fans_of, from_to, outline
 from .questions import dtype_of, form
@@ -15,6 +16,10 @@ from .recipe import Recipe
 #: The columns of `plan`, and which of them are set to the right.
 PLAN_HEAD = ("name", "count", "shape", "dtype", "initializer", "fan_in", "fan_out", "std", "bounds", "bytes")
 PLAN_RIGHT = (1, 5, 6, 7, 9)
+
+#: The same of `verify --moved`.
+MOVED_HEAD = ("name", "||w - w0|| / ||w0||", "max |w - w0|", "changed")
+MOVED_RIGHT = (1, 2, 3)
 
 #: Bins of the histogram of `show`.
 BINS = 20
@@ -65,6 +70,14 @@ def plan_rows(recipes: dict[str, Recipe], every: bool) -> list[tuple[str, ...]]:
         for family, members in families
         for first, last in [(members[0], members[-1])]
     ]
+
+
+def moved_row(comparison: Comparison) -> tuple[str, ...]:
+    """The cells of `verify --moved`; without numbers where nothing was compared."""
+    if comparison.moved is None or comparison.largest_change is None or comparison.unchanged is None:
+        return comparison.name, "", "", ""
+    changed = f"{1 - comparison.unchanged:.1%}"
+    return comparison.name, f"{comparison.moved:.4g}", f"{comparison.largest_change:.4g}", changed
 
 
 def plan_json(name: str, recipe: Recipe) -> dict[str, Any]:

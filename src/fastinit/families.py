@@ -7,7 +7,8 @@ import re
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
-_NUMBER = re.compile(r"(\d+)")
+#: The numbers of a name; `split` gives the texts and, between them, the numbers.
+NUMBER = re.compile(r"(\d+)")
 
 #: Of fewer rows than this it says nothing that their numbers rise or fall.
 _FEWEST = 3
@@ -47,7 +48,7 @@ def fold(
     alike: dict[tuple[tuple[str, ...], Hashable], list[int]] = {}
     numbers = []
     for position, (name, what) in enumerate(named):
-        parts = _NUMBER.split(name)
+        parts = NUMBER.split(name)
         key = what if values is None else (what, repr(values[position]))
         alike.setdefault((tuple(parts[::2]), key), []).append(position)
         numbers.append(parts[1::2])

@@ -33,7 +33,7 @@ def outline(d: Dict) -> Outline:
         others = {key: value for key, value in given.items() if not isinstance(value, float)}
         return Outline((form, repr(d[form]), repr(others)), numbers)
     given.pop("onto", None)
-    groups = [(same, len(list(group))) for same, group in itertools.groupby(map(outline, _within(d)))]
+    groups = [(same, len(list(group))) for same, group in itertools.groupby(map(outline, within(d)))]
     alike = (form, repr(given), tuple((same.alike, count) for same, count in groups))
     return Outline(alike, tuple(number for same, _ in groups for number in same.numbers))
 
@@ -73,7 +73,7 @@ def fans_of(d: Dict) -> tuple[int | None, int | None]:
     return next(iter(found)) if len(found) == 1 else (None, None)
 
 
-def _within(d: Dict) -> list[Dict]:
+def within(d: Dict) -> list[Dict]:
     """The tensors that one is made of."""
     form = form_of(d)
     if form in ("init", "literal"):
@@ -85,7 +85,7 @@ def _within(d: Dict) -> list[Dict]:
 
 def _described_within(first: Dict, last: Dict) -> Iterator[str]:
     before = None
-    for pair in zip(_within(first), _within(last)):
+    for pair in zip(within(first), within(last)):
         outlines = tuple(map(outline, pair))
         if outlines != before:  # there may be thousands like it
             before = outlines
@@ -100,7 +100,7 @@ def _distinct(d: Dict) -> list[Dict]:
         this = waiting.pop()
         if form_of(this) == "init":
             found.setdefault(outline(this), this)
-        waiting.extend(_within(this))
+        waiting.extend(within(this))
     return list(found.values())
 
 

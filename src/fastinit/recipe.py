@@ -453,6 +453,11 @@ def recipe(
     return Recipe(initializer, shape, dtype=dtype, seed=seed, name=name, **parameters)
 
 
+def cut(part: Part, index: Any) -> Recipe:
+    """The region that `Part.part` returns, as a recipe by itself, also where it is all of the tensor."""
+    return Recipe._of(Cut(kind_of_part(part), plan.select(plan.whole(part.shape), index)))
+
+
 def check_same_shape(got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     """ValueError unless `out`'s shape is the region's."""
     if got != wanted:

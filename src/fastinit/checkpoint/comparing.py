@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,6 +54,10 @@ class Comparison:
         Largest \\|w - w0\\|; NaN where an element is NaN.
     unchanged : float or None
         Fraction of the elements whose bits are the same; 1 for an empty tensor.
+    moved : float or None
+        How far the tensor has moved: the norm of w - w0 by the norm of w0, each the root of the sum of the squares, in
+        float64. Infinite where those are all zeros and w is not, NaN
+        where an element is not finite.
     """
 
     name: str
@@ -63,6 +68,7 @@ class Comparison:
     found: float | None = None
     largest_change: float | None = None
     unchanged: float | None = None
+    moved: float | None = None
 
     def __str__(self) -> str:
         if self.equal:
@@ -72,7 +78,8 @@ class Comparison:
         at = ", ".join(map(str, self.first or ()))
         return (
             f"{self.name}: element [{at}] is {self.found!r}, not {self.expected!r}; "
-            f"max |w - w0| = {self.largest_change:.6g}, {1 - (self.unchanged or 0):.3g} of the elements changed"
+            f"max |w - w0| = {self.largest_change:.6g}, ||w - w0|| / ||w0|| = {self.moved:.3g}, "
+            f"{1 - (self.unchanged or 0):.3g} of the elements changed"
         )
 
 
@@ -224,60 +231,106 @@ def _compare_whole(name: str, stored: Any, recipe: Part) -> Comparison:
     made = np.empty(recipe.shape, recipe.dtype)
     recipe.fill(made, threads=1)
     if stored.tobytes() == made.tobytes():
-        return Comparison(name, True, largest_change=0.0, unchanged=1.0)
-    differing, first, change = _differences(stored, recipe, Piece((), 0, recipe.size), 1)
-    return _comparison(name, recipe, differing, first, change)
+        return Comparison(name, True, largest_change=0.0, unchanged=1.0, moved=0.0)
+    return _comparison(name, recipe, _differences(stored, recipe, Piece((), 0, recipe.size), 1))
 
 
 def _compare(
     name: str, stored: Any, recipe: Part, team: Team, threads: int, advance: Callable[[int], None]
 ) -> Comparison:
     together = made_together(recipe)
-    if not together and hasattr(stored, "chunks"):  # zarr reads and unpacks a chunk as a whole
-        parts = boxes(recipe.shape, getattr(stored, "shards", None) or stored.chunks)
-    else:
-        parts = pieces_of(recipe, PIECE // recipe.dtype.itemsize)
+    chunks = None if together else getattr(stored, "chunks", None)  # zarr reads and unpacks a chunk as a whole
 
-    def compare(piece: Piece) -> tuple[int, Difference | None, float]:
+    def parts() -> Iterator[Piece]:
+        if chunks is not None:
+            return boxes(recipe.shape, getattr(stored, "shards", None) or chunks)
+        return pieces_of(recipe, PIECE // recipe.dtype.itemsize)
+
+    def compare(piece: Piece) -> _Differences:
         return _differences(stored, recipe, piece, threads if together else 1)
 
-    changed, change = 0, 0.0
-    first: Difference | None = None
-    for batch in batches(parts, 1 if together else PIECES_AT_ONCE):
-        for differing, earliest, largest in team.map(compare, batch):
-            changed += differing
-            if earliest is not None and (first is None or earliest[0] < first[0]):
-                first = earliest
-            change = float(np.maximum(change, largest))  # NaN stays
+    at_once = 1 if together else PIECES_AT_ONCE
+    found, equal = _Differences(0, None, 0.0, 0.0, 0.0), bytearray()
+    for batch in batches(parts(), at_once):
+        for more in team.map(compare, batch):
+            found = found.with_more(more)
+            equal.append(more.first is None)
         advance(sum(piece.size for piece in batch) * recipe.dtype.itemsize)
-    return _comparison(name, recipe, changed, first, change)
+    if found.first is not None:  # the norm of all that was made; of what has not changed it was not needed so far
+        unchanged = (piece for piece, is_equal in zip(parts(), equal) if is_equal)
+        for batch in batches(unchanged, at_once):
+            start = sum(team.map(lambda piece: _squares(_made(recipe, piece, threads if together else 1)), batch))
+            found = found._replace(start=found.start + start)
+    return _comparison(name, recipe, found)
 
 
-def _comparison(name: str, recipe: Part, changed: int, first: Difference | None, change: float) -> Comparison:
-    unchanged = (recipe.size - changed) / recipe.size if recipe.size else 1.0
-    if first is None:
-        return Comparison(name, True, largest_change=0.0, unchanged=unchanged)
-    index, expected, found = first
-    return Comparison(name, False, "", index, expected, found, change, unchanged)
+class _Differences(NamedTuple):
+    """How some elements differ.
+
+    How many do, index and both values of the first, the largest change; the sum of the squares of the changes, and that
+    of the values that were made, which is 0 where nothing differs.
+    """
+
+    changed: int
+    first: Difference | None
+    largest: float
+    change: float
+    start: float
+
+    def with_more(self, more: _Differences) -> _Differences:
+        """With other elements, too."""
+        firsts = [first for first in (self.first, more.first) if first is not None]
+        return _Differences(
+            self.changed + more.changed,
+            min(firsts, key=lambda first: first[0], default=None),
+            float(np.maximum(self.largest, more.largest)),  # NaN stays
+            self.change + more.change,
+            self.start + more.start,
+        )
 
 
-def _differences(stored: Any, recipe: Part, piece: Piece, threads: int) -> tuple[int, Difference | None, float]:
-    """How many elements of the piece differ, index and both values of the first, the largest change."""
+def _comparison(name: str, recipe: Part, found: _Differences) -> Comparison:
+    unchanged = (recipe.size - found.changed) / recipe.size if recipe.size else 1.0
+    if found.first is None:
+        return Comparison(name, True, largest_change=0.0, unchanged=unchanged, moved=0.0)
+    index, expected, held = found.first
+    if found.start:
+        moved = math.sqrt(found.change) / math.sqrt(found.start)
+    else:
+        moved = math.inf if found.change > 0 else found.change  # 0 where only signs of zeros differ, or NaN
+    return Comparison(name, False, "", index, expected, held, found.largest, unchanged, moved)
+
+
+def _made(recipe: Part, piece: Piece, threads: int) -> np.ndarray:
     part = recipe.part(piece.at)
     made = np.empty(part.shape, part.dtype)
     part.fill(made, threads=threads)
+    return made
+
+
+def _squares(array: np.ndarray) -> float:
+    """The sum of the squares of the elements."""
+    values = as_float64(array).ravel()
+    with np.errstate(all="ignore"):  # what is not finite, or beyond float64, says so
+        return float(np.square(values).sum())  # never BLAS, whose threads and sums are its own
+
+
+def _differences(stored: Any, recipe: Part, piece: Piece, threads: int) -> _Differences:
+    made = _made(recipe, piece, threads)
     held = np.asarray(stored[piece.at])
     differ = bits(made) != bits(held)
     at = np.flatnonzero(differ)
     if not len(at):
-        return 0, None, 0.0
-    with np.errstate(invalid="ignore"):  # signalling NaNs, infinity less infinity
+        return _Differences(0, None, 0.0, 0.0, 0.0)
+    with np.errstate(all="ignore"):  # signalling NaNs, infinity less infinity
         old, new = (as_float64(a).ravel() for a in (made, held))
-        change = float(np.max(np.abs(new[at] - old[at])))
-    inside = iter(np.unravel_index(at[0], part.shape))
+        change = new[at] - old[at]
+        sums = float(np.square(change).sum()), float(np.square(old).sum())
+        largest = float(np.max(np.abs(change)))
+    inside = iter(np.unravel_index(at[0], made.shape))
     corner = (*piece.at, *(slice(0, n) for n in recipe.shape[len(piece.at) :]))
     index = tuple(start.start + int(next(inside)) if isinstance(start, slice) else start for start in corner)
-    return len(at), (index, float(old[at[0]]), float(new[at[0]])), change
+    return _Differences(len(at), (index, float(old[at[0]]), float(new[at[0]])), largest, *sums)
 
 
 def bits(array: np.ndarray) -> np.ndarray:

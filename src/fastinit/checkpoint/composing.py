@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from ..arrays import check_shape
 from ..functions import concatenate, paste, stack
 from ..questions import dtype_of
-from ..recipe import Recipe
+from ..recipe import Recipe, cut
+from ..wording import near_match
 from .keys import Defaults, Keys
 from .names import Family, Names, inserted, numbers_of
 from .template import Template
@@ -19,13 +20,16 @@ FORMS = {
     "concatenate": ("axis", "groups"),
     "stack": ("axis",),
     "transpose": ("axes",),
+    "reshape": (),
     "paste": ("onto", "at"),
+    "part": ("at",),
+    "literal": (),
 }
 _COMPOSED = ("name", "shape", "seed", "dtype", "in_axis", "out_axis")
-_SINGLE = ("name", "shape", "init", "seed", "dtype")
+_SINGLE = ("name", "shape", "init", "seed", "dtype", "again")
 
 #: Initializers whose values depend on neither name nor seed: any number of parts filled by them may share a name.
-_CONSTANT = ("zeros", "ones", "constant", "eye", "dirac")
+CONSTANT = ("zeros", "ones", "constant", "eye", "dirac")
 
 
 class Scope(NamedTuple):
@@ -48,7 +52,7 @@ NOWHERE = Scope({}, frozenset(), 1)
 
 
 class _Single(NamedTuple):
-    """A part that an initializer fills."""
+    """A part that an initializer fills; with `again`, it may have the random numbers of another one."""
 
     where: str
     name: str
@@ -56,6 +60,14 @@ class _Single(NamedTuple):
     shape: tuple[int, ...]
     seed: int | None
     dtype: str
+    again: bool
+
+
+class _Given(NamedTuple):
+    """Values in the file of literals: under which name, in which insertions are still to be made."""
+
+    where: str
+    name: str
 
 
 class Composed(NamedTuple):
@@ -63,7 +75,7 @@ class Composed(NamedTuple):
 
     where: str
     name: str
-    parts: list[_Single | Composed]
+    parts: list[_Single | _Given | Composed]
     compose: Callable[[list[Recipe]], Recipe]
     shape: tuple[int, ...] | None
     dtype: str | None
@@ -74,6 +86,8 @@ class Composer:
 
     def __init__(self, keys: Keys, names: Names) -> None:
         self._keys, self._names = keys, names
+        #: The manifest's literals, by their names; None where it has none.
+        self.literals: Mapping[str, Recipe] | None = None
         #: Every part whose values are drawn, by seed and name, with its place.
         self.drawn: dict[tuple[int, str], tuple[Recipe, str]] = {}
 
@@ -93,10 +107,14 @@ class Composer:
         self._keys.check(where, table, [*_COMPOSED, form, *others, *sorted(known)])
         shape = self._shape(where, table)
         defaults = self._keys.defaults(where, table, outer)
-        parts = [
-            self._part(inner, part, scope, defaults, form in ("concatenate", "stack"))
-            for inner, part in self._tables(where, form, table)
-        ]
+        parts: list[_Single | _Given | Composed | None]
+        if form == "literal":
+            parts = [self._given(where, table[form], scope)]
+        else:
+            parts = [
+                self._part(inner, part, scope, defaults, form in ("concatenate", "stack"))
+                for inner, part in self._tables(where, form, table)
+            ]
         compose = self._compose(where, form, table)
         complete = [part for part in parts if part is not None]
         if len(self._keys.mistakes) > before or compose is None or len(complete) < len(parts):
@@ -111,7 +129,7 @@ class Composer:
                     yield _inner(where, key, table[key]), table[key]
                 else:
                     self._keys.note(where, f"{key} is missing")
-        elif form == "transpose":
+        elif form in ("transpose", "reshape", "part"):
             yield _inner(where, form, table[form]), table[form]
         elif not isinstance(table[form], list) or not table[form]:
             self._keys.note(where, f"{form} must be a list of tables")
@@ -153,14 +171,27 @@ class Composer:
         seed, dtype = self._keys.seed(where, table, outer.seed), self._keys.dtype(where, table, outer.dtype)
         ranges = None if family is None else [*scope.words, *family.ranges]
         template = self._keys.template(where, table, _SINGLE, outer.axes, ranges)
+        again = table.get("again", False)
+        if not isinstance(again, bool):
+            self._keys.note(where, f"again must be true or false, not {again!r}")
+            return None
         if name is None or shape is None or template is None:
             return None
-        if template.name not in _CONSTANT:
+        if template.name not in CONSTANT and not again:
             for missing in sorted(scope.varying):
                 if f"{{{missing}}}" not in name:
                     self._keys.note(where, _unused(missing))
                     return None
-        return _Single(where, name, template, shape, seed, dtype or "float32")
+        return _Single(where, name, template, shape, seed, dtype or "float32", again)
+
+    def _given(self, where: str, name: Any, scope: Scope) -> _Given | None:
+        if not isinstance(name, str):
+            self._keys.note(where, f"literal must be the name of a tensor in the file of literals, not {name!r}")
+            return None
+        if self.literals is None:
+            self._keys.note(where, "literals is missing at the top: the file that has its values, and its SHA-256")
+            return None
+        return None if self._keys.attempt(where, lambda: inserted(name, scope.words)) is None else _Given(where, name)
 
     def _family(self, name: str, scope: Scope) -> Family:
         family = self._names.family(inserted(name, scope.words), scope.times)
@@ -174,11 +205,20 @@ class Composer:
 
     def _compose(self, where: str, form: str, table: Mapping[str, Any]) -> Callable[[list[Recipe]], Recipe] | None:
         """What makes one recipe of those of the parts."""
-        if form == "paste":
+        if form in ("paste", "part"):
             at = self._keys.attempt(where, lambda: _index(table["at"])) if "at" in table else None
             if "at" not in table:
                 self._keys.note(where, "at is missing: an integer, [start, stop] or [start, stop, step] for each axis")
-            return None if at is None else lambda parts: paste(parts[1], at, parts[0])
+            if at is None:
+                return None
+            return (lambda parts: paste(parts[1], at, parts[0])) if form == "paste" else lambda parts: cut(parts[0], at)
+        if form == "literal":
+            return lambda parts: parts[0]
+        if form == "reshape":
+            shape = self._shape(where, table)
+            if "shape" not in table:
+                self._keys.note(where, "shape is missing")
+            return None if shape is None else lambda parts: parts[0].reshape(shape)
         given = {key: table[key] for key in FORMS[form] if key in table}
         for key in ("axis", "groups"):
             if key in given and type(given[key]) is not int:
@@ -204,6 +244,12 @@ class Composer:
     def _compose_parts(self, composed: Composed, words: Mapping[str, str], mine: set[tuple[int, str]]) -> Recipe | None:
         parts: list[Recipe] = []
         for part in composed.parts:
+            if isinstance(part, _Given):
+                found = self._make_given(part, words)
+                if found is None:
+                    return None
+                parts.append(found)
+                continue
             family = Family(inserted(part.name, words))
             for name, own in zip(family.names(), family.words()):
                 within = {**words, **own}
@@ -228,16 +274,27 @@ class Composer:
             return None
         return recipe
 
+    def _make_given(self, part: _Given, words: Mapping[str, str]) -> Recipe | None:
+        name = inserted(part.name, words)
+        if self.literals is not None and name in self.literals:
+            return self.literals[name]
+        hint = near_match(name, self.literals or ())
+        self._keys.note(part.where, f"the file of literals has no {name!r}; {hint}")
+        return None
+
     def _make_single(
         self, part: _Single, name: str, words: Mapping[str, str], mine: set[tuple[int, str]]
     ) -> Recipe | None:
         where = f"{part.where}: {name}" if part.template.asks and name != part.name else part.where
         seed = part.seed or 0
         recipe = self._keys.recipe(where, name, part.template, part.shape, numbers_of(words), seed, part.dtype)
-        if recipe is None or part.template.name in _CONSTANT:
+        if recipe is None or part.again or part.template.name in CONSTANT:
             return recipe
         if (seed, name) in mine:
-            self._keys.note(where, f"part {name!r} is there already, and both would have the same values")
+            self._keys.note(
+                where,
+                f"part {name!r} is there already, and both would have the same values; again = true says it is meant",
+            )
             return None
         mine.add((seed, name))
         before, place = self.drawn.setdefault((seed, name), (recipe, where))

@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from ..arrays import MAX_SIZE, check_shape
 from ..questions import dtype_of
@@ -114,20 +114,20 @@ def read_header(path: str | os.PathLike[str]) -> tuple[list[Entry], dict[str, st
     """
     path = Path(path)
     try:
-        return _read(path)
+        with open_regular(path) as file:
+            return header_of(file, os.fstat(file.fileno()).st_size)
     except HeaderError as error:
         raise HeaderError(f"{path}: {error}") from None
 
 
-def _read(path: Path) -> tuple[list[Entry], dict[str, str]]:
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size < 8:
-            raise HeaderError(f"no safetensors file: {size} bytes")
-        length = int.from_bytes(file.read(8), "little")
-        if length > min(size - 8, LONGEST):
-            raise HeaderError(f"the header's length, {length}, is beyond the file's {size} bytes or the format's limit")
-        text = file.read(length)
+def header_of(file: BinaryIO, size: int) -> tuple[list[Entry], dict[str, str]]:
+    """`read_header` of an open file of that size."""
+    if size < 8:
+        raise HeaderError(f"no safetensors file: {size} bytes")
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(size - 8, LONGEST):
+        raise HeaderError(f"the header's length, {length}, is beyond the file's {size} bytes or the format's limit")
+    text = file.read(length)
     table = parse(text)
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):

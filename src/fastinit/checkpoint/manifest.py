@@ -7,6 +7,8 @@ import fnmatch
 import os
 import re
 import tomllib
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,14 @@ from ..recipe import Recipe
 from .composing import NOWHERE, Composer, alike, is_composed, unlike
 from .header import check_tensor_name
 from .keys import Defaults, Keys, ManifestError
-from .names import Family, Names, numbers_of
+from .literal_file import read_literals
+from .names import Family, Names, inserted, numbers_of
 from .opening import read_file_or_pipe
 from .reading import open_checkpoint
 from .template import Template
 
-_TOP = ("seed", "dtype", "in_axis", "out_axis", "tensors", "shapes_from", "rules")
-_TENSOR = ("name", "shape", "init", "seed", "dtype")
+_TOP = ("seed", "dtype", "in_axis", "out_axis", "literals", "tensors", "shapes_from", "rules")
+_TENSOR = ("name", "shape", "init", "seed", "dtype", "drawn_as")
 _RULE = ("match", "init", "seed", "dtype", "skip")
 
 #: Bytes of a manifest.
@@ -66,7 +69,13 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
         ``concatenate = [...]`` with `axis` and `groups`, ``stack = [...]`` with `axis`, ``transpose = {...}`` with
         `axes`, or ``paste = {...}`` with ``onto = {...}`` and `at`: tables of the same keys, each a part that keeps its
         own name, seed and fan. ``{layer}`` in a part's name inserts the number of a range around it, and a part's own
-        braces expand in place.
+        braces expand in place. ``reshape = {...}`` with `shape`, ``part = {...}`` with `at` and ``literal = "..."``,
+        the name of a tensor in the file of literals, are there for `dump_manifest`. `drawn_as` is the name that the
+        values are drawn by, where it is not `name`; ``again = true`` in a part allows for random numbers that another
+        part has too.
+    ``literals = { file = "...", sha256 = "..." }``
+        At the top: the .safetensors beside the manifest that has the values of literals, and its hash. A file of
+        another hash is refused.
     ``shapes_from = "model.safetensors"`` and ``[[rules]]``
         Names, shapes and dtypes come from the header of that file, or of a folder or index in Hugging Face's layout;
         a path is relative to the manifest. Each tensor follows the first rule whose glob `match` fits its name:
@@ -84,7 +93,7 @@ def load_manifest(path: str | os.PathLike[str], *, seed: int | None = None, dtyp
     """
     path, dtype = Path(path), None if dtype is None else dtype_name(dtype)
     try:
-        return _Manifest(path, tomllib.loads(_text(path)), seed, dtype).recipes()
+        return Manifest(path, tomllib.loads(_text(path)), seed, dtype).recipes()
     except RecursionError:
         raise ManifestError([f"{path}: nested too deeply"]) from None
     except ManifestError:
@@ -110,16 +119,36 @@ def _text(path: Path) -> str:
     return decoded
 
 
-class _Manifest:
-    """The tables of a manifest on their way to recipes, and the mistakes found so far."""
+class Manifest:
+    """The tables of a manifest on their way to recipes, and the mistakes found so far.
 
-    def __init__(self, path: Path, top: dict[str, Any], seed: int | None, dtype: str | None) -> None:
+    Parameters
+    ----------
+    path : Path
+        Where it is, for messages and for the files that it names.
+    top : dict
+        What its TOML says.
+    seed, dtype
+        In place of those at the top.
+    literals : mapping of str to Recipe, optional
+        In place of those of the file that it names.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        top: dict[str, Any],
+        seed: int | None = None,
+        dtype: str | None = None,
+        literals: Mapping[str, Recipe] | None = None,
+    ) -> None:
         self._path = path
         self._top = top | ({} if seed is None else {"seed": seed}) | ({} if dtype is None else {"dtype": dtype})
         self._keys = Keys(path)
         self._recipes: dict[str, Recipe] = {}
         self._names = Names()
         self._composer = Composer(self._keys, self._names)
+        self._composer.literals = literals
         self._table_of: dict[str, str] = {}
 
     def recipes(self) -> dict[str, Recipe]:
@@ -128,6 +157,12 @@ class _Manifest:
         if "seed" not in top:
             self._keys.note("at the top", "seed is missing: without it nobody could make the same weights again")
         self._defaults = self._keys.defaults("at the top", top, Defaults(0, None, {}))
+        if "literals" in top and self._composer.literals is None:
+            try:
+                self._composer.literals = read_literals(self._path.parent, top["literals"])
+            except (OSError, ValueError) as error:
+                self._keys.note("at the top", f"literals: {error}")
+                self._composer.literals = {}
         for number, table in enumerate(self._tables("tensors"), start=1):
             self._add_tensor(number, table)
         if "shapes_from" in top:
@@ -164,11 +199,18 @@ class _Manifest:
         seed = self._keys.seed(where, table, defaults.seed)
         dtype = self._keys.dtype(where, table, defaults.dtype or "float32")
         template = self._keys.template(where, table, _TENSOR, defaults.axes, family.ranges if family else None)
+        drawn_as = table.get("drawn_as")
+        if drawn_as is not None and not isinstance(drawn_as, str):
+            self._keys.note(where, f"drawn_as must be the name of a tensor, not {drawn_as!r}")
+            return
         if family is None or names is None or shape is None or template is None or None in (seed, dtype):
             return
         for name, words in zip(names, family.words()):
             which = f"{where}: {name}" if template.asks and len(names) > 1 else where
-            recipe = self._keys.recipe(which, name, template, shape, numbers_of(words), seed, dtype)
+            drawn = name if drawn_as is None else self._keys.attempt(where, partial(inserted, drawn_as, words))
+            if drawn is None:
+                break
+            recipe = self._keys.recipe(which, drawn, template, shape, numbers_of(words), seed, dtype)
             if not self._add(where, name, recipe):
                 break
 
@@ -239,7 +281,7 @@ class _Manifest:
         """Notes parts that have seed and name of a tensor that is not the same."""
         for (seed, name), (part, where) in self._composer.drawn.items():
             tensor = self._recipes.get(name)
-            if tensor is not None and tensor.seed == seed and not alike(tensor, part):
+            if tensor is not None and (tensor.seed, tensor.name) == (seed, name) and not alike(tensor, part):
                 self._keys.note(where, unlike(name, self._table_of[name]))
 
     # ---- keys ------------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def save(
         raise ValueError(f"'{path}' names no file")
     check_report(progress)
     options = Options(resolve_threads(threads), progress, bool(resume), bool(overwrite))
-    tensors = _checked_tensors(recipes)
+    tensors = checked_tensors(recipes)
     if isinstance(recipes, Part) and recipes.name is None and out.suffix not in (".npy", ".zarr"):
         raise ValueError(f"a composed tensor has no name: give a dict of its name in {out.name} to it")
     share, shares = _checked_part(part)
@@ -121,7 +121,8 @@ def save(
     return True
 
 
-def _checked_tensors(recipes: Mapping[str, Part] | Part) -> dict[str, Part]:
+def checked_tensors(recipes: Mapping[str, Part] | Part) -> dict[str, Part]:
+    """The tensors by their names; TypeError or ValueError for what is not one."""
     if isinstance(recipes, Part):
         recipes = {recipes.name or "": recipes}  # composed tensors have no name
     if not isinstance(recipes, Mapping):

@@ -61,7 +61,8 @@ class Literal(Placed):
         for axis, along in enumerate(positions):
             index = _slice_of(along) if isinstance(along, range) else along
             view = view[(*(slice(None),) * axis, index)]
-        grid[...] = view
+        bits = f"u{view.itemsize}"  # memory of uint16 may stand for bfloat16
+        grid.view(bits)[...] = view.view(bits)
         advance(grid.size)
 
     def flat(self) -> Literal:

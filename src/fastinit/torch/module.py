@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from fnmatch import translate
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -15,17 +14,14 @@ from ..initializers import Initializer, init
 from ..questions import dtype_of
 from ..recipe import Part, Recipe
 from ..stream import check_name, check_seed
+from .by_name import are_by_name, plan_by_name
 from .fill import check_fillable, fill_checked, fill_stack_checked
 from .memory import dtype_name
+from .naming import Plan, Planned, clean_names, refuse_fsdp1, sharded_of, tensors_of
 from .owners import Axes, axes_of, fit
-from .parametrized import Computed, Values, computed_weights, set_values
-from .shards import global_shape, held_by, is_dtensor, is_sharded_tensor, local_position
+from .parametrized import Computed, computed_weights, set_values
+from .shards import global_shape, held_by, is_dtensor, local_position
 from .sharing import check_overlaps, identity
-
-#: Components of a name that wrappers put in: torch.compile, activation checkpointing.
-WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module")
-#: Wrappers whose module is called "module", as many a user's own is.
-PARALLEL = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
 
 Rule = str | Initializer | Part | None
 Rules = Mapping[str, Rule]
@@ -40,24 +36,26 @@ def init_module_(
     buffers: Callable[[torch.nn.Module], Any] | None = None,
     device: Any = None,
 ) -> torch.nn.Module:
-    """Fill every parameter of a module by the first rule that fits its name.
+    """Fill every parameter of a module by the first rule that fits its name, or by a recipe under its name.
 
     Parameters
     ----------
     module : Module
         On any device, ``meta`` included, with or without DTensors (FSDP2's ``fully_shard``, tensor parallel).
     rules : mapping of str to initializer or recipe
-        Globs of whole parameter names, such as ``"*.weight"``, in the order in which they are tried, with what fills
-        the parameters: a name (whose axes are those of the module that owns the parameter, ``in_axis=1, out_axis=0``
-        for most), an `Initializer` of `fastinit.init` (with the axes that it has), a `Recipe` or `Part` of the
-        parameter's shape and dtype, such as `fastinit.concatenate` makes (for one parameter: its seed and names stay
-        its own, and its values as they are, in an embedding's row ``padding_idx`` too), or ``None`` to leave them as
-        they are.
+        Names of parameters and buffers with their recipes, where all values are recipes and no name is a glob: see the
+        notes. Else globs of whole parameter names, such as ``"*.weight"``, in the order in which they are tried, with
+        what fills the parameters: a name (whose axes are those of the module that owns the parameter,
+        ``in_axis=1, out_axis=0`` for most), an `Initializer` of `fastinit.init` (with the axes that it has), a `Recipe`
+        or `Part` of the parameter's shape and dtype, such as `fastinit.concatenate` makes (for one parameter: its seed
+        and names stay its own, and its values as they are, in an embedding's row ``padding_idx`` too), or ``None`` to
+        leave them as they are.
     seed : int, optional
         Every parameter that an initializer fills has the values of
         ``fastinit.recipe(initializer, shape, dtype=..., seed=seed, name=name)``.
     prefix : str, optional
         Put before the names: ``"layers.12."`` for a stage of a pipeline that holds a renumbered part of the model.
+        Recipes under names without it are those of other stages.
     buffers : callable, optional
         ``buffers(module)``, called when a ``meta`` module has been materialised: gives its buffers their values, in
         place or by new ones. Needed where a buffer was on ``meta``, except for running statistics of norms. If it
@@ -90,9 +88,29 @@ def init_module_(
     asked; other parametrizations are refused. An initializer that depends on axes is refused for parameters of three
     axes or more in modules that nobody knows, unless it states them. Orthogonal matrices that are stacked have names of
     their own: ``"experts.down_proj/0"``, ``/1``, ...
+
+    A mapping of names to recipes, such as `fastinit.checkpoint.load_manifest` or a recording gives, has one for every
+    parameter, by the names of ``module.state_dict()`` without the wrappers' prefixes, so that a computed weight goes by
+    what it is computed from. Of a tied parameter any of its names will do. Buffers are filled where they are named, and
+    others are left as they are, or to `buffers`. The seeds are the recipes', and so are all values: `padding_idx` adds
+    no zeros. The dtype is the module's: among float32, float16 and bfloat16 a tensor has the values that its recipe
+    has in that dtype, and literals are rounded once. float64 is drawn from other random numbers, so it must agree.
+    Names that are missing, or that the module does not have, and shapes that differ, are refused in one line. For a
+    module that holds a part of a model under the model's names, give that part of the mapping.
     """
-    plan = _plan(module, rules, check_seed(seed), check_name(prefix))
-    unset = {name: owner for name, owner in _meta_buffers(module).items() if name not in plan.values}
+    seed, prefix = check_seed(seed), check_name(prefix)
+    refuse_fsdp1(module)
+    plan = (
+        plan_by_name(module, rules, prefix)
+        if are_by_name(rules, module, prefix)
+        else _plan(module, rules, seed, prefix)
+    )
+    buffers_set = {identity(tensor) for name, tensor in module.named_buffers() if name in plan.parameters}
+    unset = {
+        name: owner
+        for name, owner in _meta_buffers(module).items()
+        if name not in plan.values and identity(module.get_buffer(name)) not in buffers_set
+    }
     if buffers is None:
         names = [name for name, owner in unset.items() if not _is_statistic(owner, name)]
         if names:
@@ -102,7 +120,7 @@ def init_module_(
             )
     if _materialise(module, device):
         _set_buffers(module, unset, buffers)
-    tensors = _tensors(module) | _sharded(module)
+    tensors = tensors_of(module) | sharded_of(module)
     with torch.no_grad():
         for name, entry in plan.parameters.items():
             tensor = tensors[name]
@@ -120,56 +138,16 @@ def init_module_(
     return module
 
 
-class Planned(NamedTuple):
-    """What fills a parameter: a recipe, or one for each matrix of a stack; and its rows that stay 0."""
-
-    recipes: list[Part]
-    each: bool
-    zero_rows: set[int]
-
-
-class Plan(NamedTuple):
-    """What fills a module: parameters by their names in it, what follows from them, and the weights they make."""
-
-    parameters: dict[str, Planned]
-    values: Values
-    computed: list[Computed]
-
-
 # ---- names and rules -------------------------------------------------------------------------------------------
-
-
-def clean_names(module: torch.nn.Module, computed: Mapping[str, Computed]) -> dict[str, str]:
-    """Every parameter's name, also the further ones of tied parameters -> without the wrappers' prefixes.
-
-    What a weight is computed from goes by the weight's name.
-    """
-    parallel = {
-        name + "." if name else ""
-        for name, child in module.named_modules(remove_duplicate=False)
-        if isinstance(child, PARALLEL)
-    }
-    cleaned = {}
-    for name, _ in module.named_parameters(remove_duplicate=False):
-        kept, before = [], ""
-        for part in (computed[name].weight if name in computed else name).split("."):
-            if not (part in WRAPPERS or (part == "module" and before in parallel)):
-                kept.append(part)
-            before += part + "."
-        cleaned[name] = ".".join(kept)
-    return cleaned
 
 
 def _plan(module: torch.nn.Module, rules: Rules, seed: int, prefix: str) -> Plan:
     """What fills which parameter; all mistakes in one error."""
-    fsdp1 = getattr(sys.modules.get("torch.distributed.fsdp"), "FullyShardedDataParallel", None)
-    if fsdp1 is not None and any(isinstance(child, fsdp1) for child in module.modules()):
-        raise TypeError("FSDP1 flattens parameters: call init_module_ before wrapping, or use fully_shard")
     compiled = [(re.compile(translate(pattern)), initializer) for pattern, initializer in _checked(rules)]
     computed = computed_weights(module)
-    cleaned, sharded, zero_rows = clean_names(module, computed), _sharded(module), _padding(module)
+    cleaned, sharded, zero_rows = clean_names(module, computed), sharded_of(module), _padding(module)
     owned = _owned(module, computed)
-    tensors = _tensors(module) | sharded
+    tensors = tensors_of(module) | sharded
     plan = Plan({}, {}, [])
     names: dict[str, str] = {}
     taken: dict[int, str] = {}  # by rules that are recipes
@@ -307,13 +285,6 @@ def _checked(rules: Rules) -> Iterator[tuple[str, Rule]]:
         yield pattern, given
 
 
-def _tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers, by every name that they have."""
-    return dict(
-        itertools.chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
-    )
-
-
 def _padding(module: torch.nn.Module) -> dict[Hashable, set[int]]:
     """The rows of embeddings that stay 0, by the identity of the parameter."""
     rows: dict[Hashable, set[int]] = {}
@@ -330,13 +301,6 @@ def _zero_row(tensor: torch.Tensor, row: int) -> None:
         local = local_position(held.runs[0], row)
         if local is not None:
             held.local[local].zero_()
-
-
-def _sharded(module: torch.nn.Module) -> dict[str, Any]:
-    """ShardedTensors by their names; TorchRec's modules have them in their state, and local pieces as parameters."""
-    if "torchrec" not in sys.modules:
-        return {}
-    return {name: tensor for name, tensor in module.state_dict().items() if is_sharded_tensor(tensor)}
 
 
 # ---- meta ------------------------------------------------------------------------------------------------------
