@@ -42,6 +42,8 @@ class Functions(TorchFunctionMode):  # type: ignore[misc]
         handler = _HANDLERS.get(func)
         if handler is None or not args or not isinstance(args[0], torch.Tensor):
             return func(*args, **kwargs)
+        if handler is _other_memory:
+            return handler(self._recorder, func, args, kwargs)
         with torch._C.DisableTorchFunction():
             recorded = self._recorder.recorded(args[0]) is not None
         return handler(self._recorder, func, args, kwargs) if recorded else func(*args, **kwargs)
@@ -57,6 +59,15 @@ def _read(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     """What reads the memory."""
     values = recorder.values(args[0]).requires_grad_(args[0].requires_grad)
     return func(values, *args[1:], **kwargs)
+
+
+def _other_memory(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
+    """``tensor.data = other`` and ``tensor.set_(other)``."""
+    made = func(*args, **kwargs)
+    with torch._C.DisableTorchFunction():
+        if recorder.recorded(args[0]) is not None:
+            recorder.changed.append(args[0])
+    return made
 
 
 def _copied_deeply(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
@@ -129,6 +140,8 @@ def _caller() -> FrameType | None:
 
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     torch.Tensor.is_meta.__get__: _asked,
+    torch.Tensor.data.__set__: _other_memory,
+    torch.Tensor.set_: _other_memory,
     torch.Tensor.numpy: _read_or_written,
     torch.Tensor.__array__: _read_or_written,
     torch.Tensor.__dlpack__: _read_or_written,

@@ -41,6 +41,7 @@ class Names:
             counts.update(draw for draw in _shown(expression, lambda draw: True)[1] for _ in range(2))
         self._alone = {draw for draw, count in counts.items() if count == 1 and draw.key is None}
         sorted_draws = {name: _shown(expression, self.alone) for name, expression in tensors.items()}
+        self._early = list(dict.fromkeys(d for draws in sorted_draws.values() for d in (*draws[0], *draws[1]) if d.key))
         numbers: Counter[str] = Counter()
         for shown in (0, 1):
             for name, draws in sorted_draws.items():
@@ -50,6 +51,10 @@ class Names:
 
     def key(self, draw: Draw) -> tuple[int, str]:
         return draw.key or self.keys[draw]
+
+    def early(self) -> list[Draw]:
+        """The draws that had their names before: something looked at them, or a generator was given."""
+        return self._early
 
     def alone(self, draw: Draw) -> bool:
         return draw in self._alone

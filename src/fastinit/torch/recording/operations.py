@@ -60,6 +60,8 @@ class Recorder:
         self.seed = seed
         self._handlers = handlers
         self.early: list[Draw] = []
+        #: Tensors that got other memory, by ``tensor.data = ...``: they may be older than the recording.
+        self.changed: list[torch.Tensor] = []
         self.open = True
         self._pages = Pages()
         self._plans: dict[Any, Plan] = {}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -17,7 +16,9 @@ from .expressions import Expression, Literal
 from .handlers import HANDLERS
 from .modes import Functions, Operations
 from .naming import Making, Names
+from .objects import NewObjects
 from .operations import Recorder
+from .report import Lost, Report
 from .storage import STORES, Store, geometry_of, tensor_over
 
 
@@ -47,12 +48,14 @@ class Recording:
         self.seed = seed
         self._recorder = Recorder(seed, HANDLERS)
         self._modes = Functions(self._recorder), Operations(self._recorder)
+        self._objects = NewObjects()
         self._state = "new"
 
     def __enter__(self) -> Recording:
         if self._state != "new":
             raise RuntimeError("a recording is entered once: call record() again")
         self._state = "open"
+        self._objects.begin()
         functions, operations = self._modes
         operations.__enter__()
         functions.__enter__()
@@ -64,11 +67,29 @@ class Recording:
         operations.__exit__(*error)
         self._state = "ended"
         with without_modes():
-            _to_meta(self._recorder)
+            _to_meta(self._recorder, [*self._objects.end(), *self._recorder.changed])
+        self._recorder.changed = []
 
     def recipes(self, model: torch.nn.Module) -> dict[str, Recipe]:
         """The recipe of every parameter and persistent buffer, by its name in ``model.state_dict()``."""
-        return self._made(model)
+        return self.report(model).recipes
+
+    def report(self, model: torch.nn.Module) -> Report:
+        """What each of the `recipes` is made of; which parts are literals, why, and by which line of code."""
+        expressions = self._expressions(dict(named_tensors(model, everything=True)))
+        names = Names(expressions)
+        making = Making(names, self.seed)
+        recipes, literals, left_out = {}, [], []
+        seen: set[int] = set()
+        for name, tensor in named_tensors(model):
+            if name in expressions:
+                recipes[name] = making.recipe(name, expressions[name])
+                literals += [Lost(name, *lost) for lost in making.literals]
+            elif tensor.dtype not in DTYPES and id(tensor) not in seen:
+                left_out.append(name)
+            seen.add(id(tensor))
+        early = [(draw.key[1], draw.where) for draw in names.early() if draw.key is not None]
+        return Report(recipes, literals, early, left_out)
 
     def fill_(self, model: torch.nn.Module) -> torch.nn.Module:
         """Give the recorded model its memory and values."""
@@ -97,12 +118,6 @@ class Recording:
             store.exposed = store.filled = True
             STORES.add(memory[id(store)], store)
         return model
-
-    def _made(self, model: torch.nn.Module) -> dict[str, Recipe]:
-        expressions = self._expressions(dict(named_tensors(model, everything=True)))
-        making = Making(Names(expressions), self.seed)
-        kept = {name for name, _ in named_tensors(model)}
-        return {name: making.recipe(name, expression) for name, expression in expressions.items() if name in kept}
 
     def _expressions(self, tensors: dict[str, torch.Tensor]) -> dict[str, Expression]:
         """What each tensor is, those of the same elements once; without the dtypes that recipes do not have."""
@@ -164,19 +179,10 @@ def _within(name: str, value: Any, depth: int = 3) -> Iterator[tuple[str, torch.
             yield from _within(f"{name}.{key}", other, depth - 1)
 
 
-def _to_meta(recorder: Recorder) -> None:
+def _to_meta(recorder: Recorder, tensors: Iterable[torch.Tensor]) -> None:
     """Put every tensor that a recorder knows, and that has no values, on the meta device; ties and views stay."""
-    kinds = {torch.Tensor}
-    waiting = [torch.Tensor]
-    while waiting:
-        for kind in waiting.pop().__subclasses__():
-            if kind not in kinds:
-                kinds.add(kind)
-                waiting.append(kind)
     memory: dict[int, torch.UntypedStorage] = {}
-    for tensor in [found for found in gc.get_objects() if type(found) in kinds]:
-        if tensor.device.type != "cpu":
-            continue
+    for tensor in tensors:
         store = recorder.recorded(tensor)
         if store is None or store.owner is not recorder:
             continue

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ...questions import dtype_of
+from ...functions import literal
+from ...questions import dtype_of, form
 from ...recipe import Part, Recipe
 from ..memory import DTYPES
 from .folding import ONE_BY_ONE, InexpressibleError
@@ -43,6 +44,8 @@ def in_shape(part: Part, shape: Sequence[int]) -> Part:
     if isinstance(part, Recipe) and part.initializer is not None:
         if is_constant(part) or (part.initializer.name in ONE_BY_ONE and part.size == math.prod(shape)):
             return Recipe(part.initializer, shape, dtype=dtype_of(part), seed=part.seed, name=part.name or "")
+    if isinstance(part, Recipe) and form(part) == "literal":
+        return literal(part[...].reshape(shape), dtype_of(part))
     return part.reshape(shape)
 
 
