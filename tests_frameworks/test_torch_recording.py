@@ -125,7 +125,9 @@ def test_copies_have_equal_values_and_go_by_the_first_name():
         return nn.ModuleList([layer, copy.deepcopy(layer)])
 
     recipes = recorded(make)[2]
-    assert recipes["1.weight"] == recipes["0.weight"] == drawn("uniform", (4, 4), "0.weight", low=-bound(4), high=bound(4))
+    assert (
+        recipes["1.weight"] == recipes["0.weight"] == drawn("uniform", (4, 4), "0.weight", low=-bound(4), high=bound(4))
+    )
 
 
 def test_ties_come_once_by_their_first_name():
