@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import fastinit as fi
+import fastinit.torch as ft
 from conftest import DTYPES, same
 from fastinit.torch import intercept
 
@@ -92,6 +93,26 @@ def test_ways_to_make(way, dtype):
     assert tensor.requires_grad
     assert tensor.is_leaf
     assert same(tensor, recipe(kind, (6, 5), 0, dtype=DTYPES[dtype], **parameters))
+
+
+def test_uniform_never_gives_its_lower_end(dtype):
+    """Float32 has it once in 2^24 elements: at one of the first 4096 of this seed; 16 bits have it in many places."""
+    plain = torch.from_numpy(fi.recipe("uniform", (4096,), low=-1, seed=12910, name="0")[...])
+    assert plain[1725] == -1
+    for way in (lambda w: w.uniform_(-1), lambda w: nn.init.uniform_(w, a=-1), lambda w: w.data.uniform_(to=1, **{"from": -1})):
+        tensor = torch.empty(4096, dtype=dtype)
+        with intercept(12910):
+            way(tensor)
+        recorded = ft.tensor(fi.recipe("uniform", (4096,), dtype=DTYPES[dtype], low=-1, seed=12910, name="0"))
+        following = torch.nextafter(torch.tensor(-1.0, dtype=dtype), torch.tensor(1.0, dtype=dtype))
+        assert same(tensor, torch.where(recorded == -1, following, recorded))
+        assert dtype is torch.float64 or bool((recorded == -1).any())
+
+
+def test_uniform_of_an_interval_without_another_float():
+    low, high = 1.0, 1.0 + 2.0**-23
+    with intercept(7):
+        assert bool((torch.empty(64).uniform_(low, high) == low).all())
 
 
 def test_sparse():

@@ -20,7 +20,7 @@ from . import functions
 from .fill import check_lasting
 from .memory import DTYPES
 from .seeds import BLOCKS, Count
-from .shards import is_dtensor
+from .shards import held_by, is_dtensor
 
 _INIT: dict[str, Callable[..., Any]] = {
     "uniform_": functions.uniform_,
@@ -63,7 +63,8 @@ def intercept(seed: int | None = None) -> Iterator[Count]:
 
     Notes
     -----
-    Distributions are torch's; values are not, and depend on neither threads nor CPU. Plain tensors, parameters and
+    Distributions are torch's, but for `uniform_`, which never gives exactly its lower end: the next float instead.
+    Values are not torch's, and depend on neither threads nor CPU. Plain tensors, parameters and
     DTensors of float32, float64, float16 and bfloat16 in the CPU's memory are filled. All else is left to torch: other
     devices, ``meta`` and fake tensors, subclasses, other dtypes, what torch refuses, constants, and other random
     functions. A fill of nothing does not count; nor does one of what keeps no values, such as a weight that is computed
@@ -183,6 +184,8 @@ class _Filling(TorchFunctionMode):  # type: ignore[misc]
                 raise  # it was on its way
             return otherwise()  # refused before anything was drawn or written
         self._count.fills = before + 1  # also where a generator gave the seed
+        if name == "uniform_":
+            _leave_lower_end(filled, *_ends(args, given))
         return filled
 
 
@@ -209,6 +212,26 @@ _PARAMETERS = {
     "orthogonal_": ("gain", "generator"),
     "sparse_": ("sparsity", "std", "generator"),
 }
+
+
+def _ends(args: tuple[Any, ...], given: Mapping[str, Any]) -> tuple[float, float]:
+    """The ends of the interval that a call of ``uniform_`` asks for."""
+    ends = dict(zip(("a", "b"), args)) | given
+    return float(ends.get("a", 0.0)), float(ends.get("b", 1.0))
+
+
+def _leave_lower_end(tensor: torch.Tensor, low: float, high: float) -> None:
+    """Put the next float in the place of the interval's lower end, which code may not expect.
+
+    What makes truncated normals by ``uniform_().erfinv_()`` gets minus infinity from it, and then its own lower cut,
+    which may be 100 standard deviations away.
+    """
+    with torch.no_grad(), torch._C.DisableTorchFunction():
+        ends = torch.tensor([low, high], dtype=tensor.dtype, device="cpu")
+        following = torch.nextafter(ends[:1], ends[1:]).item()
+        if following < ends[1].item():  # else there is none within the interval
+            for held in held_by(tensor):
+                held.local.detach().clamp_(min=following)
 
 
 def _is_init_function(func: Any) -> bool:

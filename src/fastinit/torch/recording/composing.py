@@ -51,6 +51,7 @@ class Composer:
 
     def part(self, expression: Expression, steps: Sequence[Step] = ()) -> Part:
         """The recipe of an expression's values after these steps."""
+        expression, steps = chain(expression, steps)
         try:
             if isinstance(expression, Draw):
                 return self._drawn(expression, steps, expression.shape)
@@ -70,9 +71,7 @@ class Composer:
     def _drawn(self, draw: Draw, steps: Sequence[Step], shape: Sequence[int]) -> Recipe:
         dtype = steps[-1].dtype if steps else draw.dtype
         alone = self._alone(draw)
-        wide = {torch.float64} & {draw.dtype, *(step.dtype for step in steps)}
-        if wide and not alone and any(step.dtype is not draw.dtype for step in steps):
-            raise InexpressibleError("a cast from or to float64 of a draw that another tensor has, too", steps[-1].where)
+        _check_casts(draw.dtype, steps, alone)
         kind, parameters = fold(draw.kind, draw.parameters, steps, alone=alone)
         if dtype not in DTYPES:
             raise InexpressibleError(f"{dtype}, which recipes do not have")
@@ -95,11 +94,7 @@ class Composer:
             return concatenate(parts, axis) if call.name == "cat" else stack(parts, axis)
         if call.name == "repeat":
             return self._repeated(expression, steps)
-        found = step_of(expression)
-        if found is None:
-            raise InexpressibleError(f"computed by {call.name}", call.where)
-        operand, step = found
-        return self.part(operand, [step, *steps])
+        raise InexpressibleError(f"computed by {call.name}", call.where)
 
     @staticmethod
     def _cast(other: Expression, whole: Expression, steps: Sequence[Step]) -> Sequence[Step]:
@@ -135,6 +130,17 @@ class Composer:
         return None
 
 
+def _check_casts(dtype: torch.dtype, steps: Sequence[Step], alone: bool) -> None:
+    """Values that were rounded to a dtype and made wider again are those of no initializer of the wider one."""
+    for step in steps:
+        if step.dtype is not dtype:
+            if torch.promote_types(dtype, step.dtype) is not dtype:
+                raise InexpressibleError(f"rounded to {dtype} and cast to {step.dtype} then", step.where)
+            if dtype is torch.float64 and not alone:
+                raise InexpressibleError("a cast from float64 of a draw that another tensor has, too", step.where)
+            dtype = step.dtype
+
+
 # ---- steps -------------------------------------------------------------------------------------------------------
 
 
@@ -167,14 +173,11 @@ def step_of(expression: Computed) -> tuple[Expression, Step] | None:
 
 def chain(expression: Expression, steps: Sequence[Step]) -> tuple[Expression, list[Step]]:
     """What is under functions of each element, and these before the steps that are given."""
-    found = list(steps)
-    while isinstance(expression, Computed):
-        under = step_of(expression)
-        if under is None:
-            break
-        expression = under[0]
-        found.insert(0, under[1])
-    return expression, found
+    under: list[Step] = []
+    while isinstance(expression, Computed) and (taken := step_of(expression)) is not None:
+        expression = taken[0]
+        under.append(taken[1])
+    return expression, [*under[::-1], *steps]
 
 
 def number_of(expression: Expression) -> float | None:

@@ -13,11 +13,14 @@ from torch.utils._pytree import tree_map
 from ...recipe import Part
 from ...stream import stream_key
 from ..fill import tensor
-from .composing import Composer
-from .expressions import Call, Computed, Constant, Draw, Expression, Geometry, Literal, Unset, View
+from .composing import ELEMENTWISE, Composer, step_of
+from .expressions import Call, Computed, Constant, Draw, Expression, Geometry, Literal, Unset, View, calls_in
 from .folding import InexpressibleError
 from .steps import Step
 from .storage import tensor_over
+
+#: Expressions nested no deeper than this are evaluated from the top.
+SHALLOW = 16
 
 Key = Callable[[Draw], tuple[int, str]]
 
@@ -47,6 +50,19 @@ class Evaluation:
 
     def values(self, expression: Expression) -> torch.Tensor:
         """The values of an expression; not to be written to."""
+        if expression.depth > SHALLOW:  # from the bottom upwards, or Python's stack might not do
+            for call in sorted(calls_in(expression), key=lambda call: call.depth):
+                if call not in self._made and not self._is_recipe(call):
+                    self._called(call)
+        return self._values(expression)
+
+    def _is_recipe(self, call: Call) -> bool:
+        shapes = [other for other in call.expressions()]
+        if not shapes or call.name not in ELEMENTWISE:
+            return False
+        return step_of(Computed(call, 0, shapes[0].shape, shapes[0].dtype)) is not None
+
+    def _values(self, expression: Expression) -> torch.Tensor:
         if isinstance(expression, Literal):
             return expression.values
         if isinstance(expression, (Constant, Unset)):
@@ -75,7 +91,7 @@ class Evaluation:
         if not any(w.geometry == Geometry(0, w.geometry.size, w.geometry.stride, w.geometry.dtype) for w in view.writes[:1]):
             storage.fill_(0)
         for write in view.writes:
-            tensor_over(storage, write.geometry).copy_(self.values(write.values))
+            tensor_over(storage, write.geometry).copy_(self._values(write.values))
         return tensor_over(storage, view.geometry)
 
     def _called(self, call: Call) -> list[torch.Tensor]:
@@ -91,7 +107,7 @@ class Evaluation:
         def real(leaf: Any) -> Any:
             if not isinstance(leaf, Expression):
                 return leaf
-            values = self.values(leaf)
+            values = self._values(leaf)
             return values.clone() if which in call.written else values
 
         return tree_map(real, given, is_leaf=lambda leaf: isinstance(leaf, Expression))

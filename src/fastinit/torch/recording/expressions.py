@@ -30,9 +30,12 @@ class Expression:
 
 
 class Draw(Expression):
-    """The values of an initializer, random or not; `key` is fixed as soon as something has looked at them."""
+    """The values of an initializer, random or not.
 
-    __slots__ = ("key", "kind", "parameters", "seed", "where")
+    `key` is fixed as soon as something has looked at them; `looked_at` says what.
+    """
+
+    __slots__ = ("key", "kind", "looked_at", "parameters", "seed", "where")
 
     def __init__(
         self, kind: str, parameters: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype, seed: int, where: str
@@ -43,6 +46,7 @@ class Draw(Expression):
         self.seed = seed
         self.where = where
         self.key: tuple[int, str] | None = None
+        self.looked_at = ""
 
 
 class Constant(Expression):
@@ -131,6 +135,16 @@ class View(Expression):
 
 def draws_in(expression: Expression) -> Iterator[Draw]:
     """The draws that an expression is made of, in the order in which they are met; each once."""
+    return (found for found in _within(expression) if isinstance(found, Draw))
+
+
+def calls_in(expression: Expression) -> set[Call]:
+    """The calls that an expression is made of."""
+    return {found.call for found in _within(expression) if isinstance(found, Computed)}
+
+
+def _within(expression: Expression) -> Iterator[Expression]:
+    """An expression and all that it is made of, each once."""
     seen: set[int] = set()
     waiting = [expression]
     while waiting:
@@ -138,9 +152,8 @@ def draws_in(expression: Expression) -> Iterator[Draw]:
         if id(found) in seen:
             continue
         seen.add(id(found))
-        if isinstance(found, Draw):
-            yield found
-        elif isinstance(found, Computed):
+        yield found
+        if isinstance(found, Computed):
             waiting.extend(reversed(list(found.call.expressions())))
         elif isinstance(found, View):
             waiting.extend(write.values for write in reversed(found.writes))

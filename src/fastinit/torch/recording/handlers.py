@@ -130,7 +130,7 @@ def _fill_(recorder: Recorder, func: Any, args: Arguments, options: Options) -> 
         return PASS
     value: Any = args[1] if len(args) > 1 else 0
     if isinstance(value, torch.Tensor):
-        value = (recorder.values(value) if recorder.recorded(value) else value).item()
+        value = (recorder.values(value, "a number") if recorder.recorded(value) else value).item()
     if isinstance(value, complex):
         return PASS
     return recorder.write(tensor, Constant(value, tuple(tensor.shape), tensor.dtype))
@@ -187,7 +187,7 @@ def _index_put_(recorder: Recorder, func: Any, args: Arguments, options: Options
     positions = (index.nonzero()[:, 0] if index.dtype is torch.bool else index).tolist()
     if len(positions) > MOST_ROWS:
         return PASS
-    number = (recorder.values(value) if recorder.recorded(value) else value).item()
+    number = (recorder.values(value, "a number") if recorder.recorded(value) else value).item()
     for position in positions:
         row = tensor.select(given[0], position)
         recorder.write(row, Constant(number, tuple(row.shape), row.dtype))

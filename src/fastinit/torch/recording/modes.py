@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -13,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..functions import cuts, share_of_zeros
 from ..memory import DTYPES
-from .operations import PLAIN, Recorder
+from .operations import Recorder
 
 
 class Operations(TorchDispatchMode):  # type: ignore[misc]
@@ -24,10 +25,16 @@ class Operations(TorchDispatchMode):  # type: ignore[misc]
         self._recorder = recorder
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if any(kind not in PLAIN for kind in types):  # its own operations on plain tensors come here, too
+        if any(map(_is_foreign, types)):  # its own operations on plain tensors come here, too
             return NotImplemented
         with torch._C.DisableTorchFunction():
             return self._recorder.run(func, args, kwargs or {})
+
+
+@functools.cache
+def _is_foreign(kind: type) -> bool:
+    """Whether tensors of a class have their own idea of operations, as DTensor and fake tensors have."""
+    return kind.__torch_dispatch__ not in (torch.Tensor.__torch_dispatch__, torch._C._disabled_torch_dispatch_impl)
 
 
 class Functions(TorchFunctionMode):  # type: ignore[misc]
@@ -51,13 +58,13 @@ class Functions(TorchFunctionMode):  # type: ignore[misc]
 
 def _read_or_written(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     """What gives others the memory itself."""
-    recorder.expose(args[0])
+    recorder.expose(args[0], func.__name__)
     return func(*args, **kwargs)
 
 
 def _read(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     """What reads the memory."""
-    values = recorder.values(args[0]).requires_grad_(args[0].requires_grad)
+    values = recorder.values(args[0], func.__name__).requires_grad_(args[0].requires_grad)
     return func(values, *args[1:], **kwargs)
 
 
@@ -131,9 +138,11 @@ def _asked(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _caller() -> FrameType | None:
-    """The code that called torch: the first frame that is no mode's."""
+    """The code that called torch: the first frame that is neither a mode's nor ours."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_name == "__torch_function__":
+    while frame is not None and (
+        frame.f_code.co_name == "__torch_function__" or frame.f_globals.get("__name__", "").startswith("fastinit.")
+    ):
         frame = frame.f_back
     return frame
 
@@ -142,6 +151,9 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     torch.Tensor.is_meta.__get__: _asked,
     torch.Tensor.data.__set__: _other_memory,
     torch.Tensor.set_: _other_memory,
+    torch.Tensor.data_ptr: _read_or_written,
+    torch.Tensor.untyped_storage: _read_or_written,
+    torch.Tensor.storage: _read_or_written,
     torch.Tensor.numpy: _read_or_written,
     torch.Tensor.__array__: _read_or_written,
     torch.Tensor.__dlpack__: _read_or_written,

@@ -15,6 +15,7 @@ from .composing import Composer, after
 from .evaluating import Evaluation, without_modes
 from .expressions import Draw, Expression, draws_in
 from .folding import InexpressibleError
+from .operations import same_bits
 from .shapes import as_recipe, constant, is_constant
 from .steps import Step
 
@@ -41,7 +42,8 @@ class Names:
             counts.update(draw for draw in _shown(expression, lambda draw: True)[1] for _ in range(2))
         self._alone = {draw for draw, count in counts.items() if count == 1 and draw.key is None}
         sorted_draws = {name: _shown(expression, self.alone) for name, expression in tensors.items()}
-        self._early = list(dict.fromkeys(d for draws in sorted_draws.values() for d in (*draws[0], *draws[1]) if d.key))
+        #: Draws that had their names before: something looked at them, or a generator was given.
+        self.early = list(dict.fromkeys(d for draws in sorted_draws.values() for d in (*draws[0], *draws[1]) if d.key))
         numbers: Counter[str] = Counter()
         for shown in (0, 1):
             for name, draws in sorted_draws.items():
@@ -51,10 +53,6 @@ class Names:
 
     def key(self, draw: Draw) -> tuple[int, str]:
         return draw.key or self.keys[draw]
-
-    def early(self) -> list[Draw]:
-        """The draws that had their names before: something looked at them, or a generator was given."""
-        return self._early
 
     def alone(self, draw: Draw) -> bool:
         return draw in self._alone
@@ -128,8 +126,7 @@ def plain(values: torch.Tensor, seed: int) -> Recipe | None:
     if not values.numel():
         return Recipe("zeros", shape, dtype=dtype, seed=seed)
     first = values[(0,) * values.dim()]
-    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()]
-    if bool((values.contiguous().view(bits) == first.reshape(1).contiguous().view(bits)).all()):
+    if same_bits(values, first.expand(shape)):
         return None if bool(first.isnan()) else constant(first, shape, seed)
     if values.dim() == 2 and torch.equal(values, torch.eye(*shape, dtype=values.dtype) * first):
         return Recipe("eye", shape, dtype=dtype, seed=seed, gain=float(first.item()))

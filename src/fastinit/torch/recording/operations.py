@@ -14,16 +14,14 @@ from ..fill import fill_checked
 from ..memory import DTYPES
 from ..seeds import drawn_seed
 from .evaluating import Evaluation, without_modes
-from .expressions import Call, Computed, Draw, Expression, Geometry, Literal
+from .expressions import Call, Computed, Draw, Expression, Geometry, Literal, draws_in
 from .pages import Pages, give_memory
 from .storage import STORES, Store, geometry_of, tensor_over
 
 #: Values that are there are kept for later up to this many elements; with more, an operation is done at once.
 SMALL = 1 << 20
 #: How deep expressions are nested.
-DEEPEST = 64
-
-PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+DEEPEST = 256
 
 #: Operations that give other tensors of the same memory, or look at no elements.
 UNREAD = frozenset(
@@ -32,12 +30,15 @@ UNREAD = frozenset(
     "is_same_size is_set_to is_pinned _has_compatible_shallow_copy_type sym_size sym_stride sym_numel "
     "sym_storage_offset size stride numel dim storage_offset is_contiguous is_strides_like_format "
     "is_non_overlapping_and_dense _assert_tensor_metadata result_type _version requires_grad_ rename_ "
-    "is_nonzero_meta _fw_primal _make_dual".split()
+    "_fw_primal _make_dual".split()
 )
 #: Arguments that operations change without saying so.
 HIDDEN = {"native_batch_norm": (3, 4), "cudnn_batch_norm": (3, 4), "miopen_batch_norm": (3, 4)}
 #: Operations that overwrite all of their first argument, by numbers from torch's generators.
 OVERWRITING = frozenset("exponential_ log_normal_ cauchy_ bernoulli_ geometric_ random_".split())
+
+#: Packages whose lines tell nothing.
+UNTOLD = frozenset(("torch", "fastinit", "typing_extensions", "contextlib", "copy", "functools"))
 
 Handler = Callable[..., Any]
 #: What a handler answers where it does not handle.
@@ -59,7 +60,8 @@ class Recorder:
     def __init__(self, seed: int, handlers: Mapping[str, Handler]) -> None:
         self.seed = seed
         self._handlers = handlers
-        self.early: list[Draw] = []
+        self._early = 0  # how many draws have been looked at
+        self._looking = ""
         #: Tensors that got other memory, by ``tensor.data = ...``: they may be older than the recording.
         self.changed: list[torch.Tensor] = []
         self.open = True
@@ -121,8 +123,12 @@ class Recorder:
         with without_modes():
             return Literal(tensor.detach().clone(), *self.origin(tensor))
 
-    def values(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The values of a recorded tensor, in memory of their own: draws are made now, by keys that they keep."""
+    def values(self, tensor: torch.Tensor, by: str) -> torch.Tensor:
+        """The values of a recorded tensor, in memory of their own: draws are made now, by keys that they keep.
+
+        `by` says what looks at them.
+        """
+        self._looking = by
         expression = self.snapshot(tensor)
         with without_modes():
             made = self._evaluation.values(expression)
@@ -132,18 +138,36 @@ class Recorder:
             self._evaluation.forget()
             return made
 
-    def expose(self, tensor: torch.Tensor) -> None:
+    def expose(self, tensor: torch.Tensor, by: str) -> None:
         """Give a recorded tensor's storage memory with the values: what follows may read and write it unseen."""
         store = self.recorded(tensor)
         if store is None:
             return
+        self._looking = by
+        store.origin = f"in memory, for {by}", line_of_code()
         storage = tensor.untyped_storage()
         give_memory(storage)
+        self.fill_storage(storage, store)
+        store.exposed = True
+
+    def fill_storage(self, storage: torch.UntypedStorage, store: Store) -> None:
+        """Write what a store says to memory."""
         with without_modes():
             for write in store.writes:
                 tensor_over(storage, write.geometry).copy_(self._evaluation.values(write.values))
             self._evaluation.forget()
-        store.exposed = True
+
+    def unchanged(self, tensor: torch.Tensor) -> Expression | None:
+        """What has been recorded of a tensor in memory, where that is still what it holds."""
+        store = STORES.get(tensor)
+        if store is None or not store.writes:
+            return None
+        expression = store.view(geometry_of(tensor))
+        if any(draw.key is None for draw in draws_in(expression)):
+            return None  # it has been written since, before anything was made
+        made = self._evaluation.values(expression)
+        self._evaluation.forget()
+        return expression if same_bits(made, tensor.detach()) else None
 
     def copy_of(self, tensor: torch.Tensor) -> torch.UntypedStorage:
         """A storage of its own with what has been written to a recorded tensor's."""
@@ -158,14 +182,16 @@ class Recorder:
     def early_key(self, draw: Draw) -> tuple[int, str]:
         """The key of a draw that something looks at before it is known which parameter it is of."""
         if draw.key is None:
-            draw.key = draw.seed, f"#{len(self.early)}"
-            self.early.append(draw)
+            draw.key = draw.seed, f"#{self._early}"
+            draw.looked_at = f"{self._looking}, {line_of_code()}"
+            self._early += 1
         return draw.key
 
     def draw(self, kind: str, parameters: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype, generator: Any) -> Draw:
         made = Draw(kind, parameters, shape, dtype, self.seed, line_of_code())
         if generator is not None:
             made.key = drawn_seed(generator), ""
+            made.looked_at = "a generator gave the seed"
         return made
 
     # ---- the rest ------------------------------------------------------------------------------------------------
@@ -233,10 +259,10 @@ class Recorder:
             if not isinstance(leaf, torch.Tensor) or self.recorded(leaf) is None:
                 return leaf
             if which not in plan.written:
-                return self.values(leaf)
+                return self.values(leaf, name)
             overwritten = name in OVERWRITING or isinstance(which, str)  # as `out=`, nobody reads it
             with without_modes():
-                made = torch.empty_like(leaf) if overwritten else self.values(leaf)
+                made = torch.empty_like(leaf) if overwritten else self.values(leaf, name)
             temporaries.append((leaf, made))
             return made
 
@@ -260,6 +286,7 @@ class Recorder:
 
     def fill_now(self, tensor: torch.Tensor, draw: Draw) -> torch.Tensor:
         """Fill a tensor that has memory of its own, which others may read."""
+        self._looking = "the memory that it had before"
         with without_modes():
             seed, name = self.early_key(draw)
             try:
@@ -293,7 +320,13 @@ class Recorder:
     def origin(self, tensor: torch.Tensor) -> tuple[str, str]:
         """How a tensor with memory of its own came to its values, and where."""
         store = STORES.get(tensor)
-        return ("it was there before the recording", "") if store is None else store.origin
+        return ("values from outside the recording, such as loaded ones", "") if store is None else store.origin
+
+
+def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors of one shape and dtype hold the same values, signs of zeros and NaN included."""
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[one.element_size()]
+    return bool(torch.equal(one.contiguous().view(bits), other.contiguous().view(bits)))
 
 
 def plan_of(func: Any, handlers: Mapping[str, Handler]) -> Plan:
@@ -321,7 +354,7 @@ def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
 def line_of_code() -> str:
     """The line of the code that is neither torch's nor ours: the innermost."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "fastinit"):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in UNTOLD:
         frame = frame.f_back
     file = frame.f_code.co_filename.rpartition("site-packages/")[2]
     return f"{file}:{frame.f_lineno}"

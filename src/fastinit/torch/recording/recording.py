@@ -11,14 +11,15 @@ from ...recipe import Recipe
 from ...stream import check_seed
 from ..fill import fill_
 from ..memory import DTYPES
+from . import generator
 from .evaluating import without_modes
-from .expressions import Expression, Literal
+from .expressions import Expression, Literal, draws_in
 from .handlers import HANDLERS
 from .modes import Functions, Operations
 from .naming import Making, Names
 from .objects import NewObjects
-from .operations import Recorder
-from .report import Lost, Report
+from .operations import SMALL, Recorder
+from .report import Early, Lost, Report
 from .storage import STORES, Store, geometry_of, tensor_over
 
 
@@ -56,6 +57,7 @@ class Recording:
             raise RuntimeError("a recording is entered once: call record() again")
         self._state = "open"
         self._objects.begin()
+        generator.begin(self, self.seed)
         functions, operations = self._modes
         operations.__enter__()
         functions.__enter__()
@@ -66,8 +68,9 @@ class Recording:
         functions.__exit__(*error)
         operations.__exit__(*error)
         self._state = "ended"
+        generator.end(self)
         with without_modes():
-            _to_meta(self._recorder, [*self._objects.end(), *self._recorder.changed])
+            _let_go(self._recorder, [*self._objects.end(), *self._recorder.changed])
         self._recorder.changed = []
 
     def recipes(self, model: torch.nn.Module) -> dict[str, Recipe]:
@@ -88,7 +91,7 @@ class Recording:
             elif tensor.dtype not in DTYPES and id(tensor) not in seen:
                 left_out.append(name)
             seen.add(id(tensor))
-        early = [(draw.key[1], draw.where) for draw in names.early() if draw.key is not None]
+        early = [Early(draw.key[1], draw.where, draw.looked_at) for draw in names.early if draw.key is not None]
         return Report(recipes, literals, early, left_out)
 
     def fill_(self, model: torch.nn.Module) -> torch.nn.Module:
@@ -142,7 +145,8 @@ class Recording:
             raise ValueError(f"{name} is on meta, and not of this recording: was it moved or cast after the block?")
         if store is not None and store.filled:
             return store.view(geometry_of(tensor))
-        return Literal(tensor.detach().cpu(), *self._recorder.origin(tensor))
+        found = self._recorder.unchanged(tensor)
+        return found or Literal(tensor.detach().cpu(), *self._recorder.origin(tensor))
 
 
 def named_tensors(model: torch.nn.Module, *, everything: bool = False) -> Iterator[tuple[str, torch.Tensor]]:
@@ -179,17 +183,33 @@ def _within(name: str, value: Any, depth: int = 3) -> Iterator[tuple[str, torch.
             yield from _within(f"{name}.{key}", other, depth - 1)
 
 
-def _to_meta(recorder: Recorder, tensors: Iterable[torch.Tensor]) -> None:
-    """Put every tensor that a recorder knows, and that has no values, on the meta device; ties and views stay."""
-    memory: dict[int, torch.UntypedStorage] = {}
+def _let_go(recorder: Recorder, tensors: Iterable[torch.Tensor]) -> None:
+    """Put every tensor that a recorder knows, and that has no values, on the meta device; ties and views stay.
+
+    But small ones of which no parameter has any element, and in which nothing is drawn, get their values: buffers that
+    are in no checkpoint, above all, which nobody could set later.
+    """
+    found: dict[Store, list[torch.Tensor]] = {}
     for tensor in tensors:
         store = recorder.recorded(tensor)
-        if store is None or store.owner is not recorder:
-            continue
-        if id(store) not in memory:
-            memory[id(store)] = torch.UntypedStorage(store.nbytes, device="meta")
-            STORES.add(memory[id(store)], store)
-        _swap(tensor, tensor_over(memory[id(store)], geometry_of(tensor)))
+        if store is not None and store.owner is recorder:
+            found.setdefault(store, []).append(tensor)
+    for store, sharing in found.items():
+        if _is_left(store, sharing):
+            storage = torch.UntypedStorage(store.nbytes)
+            recorder.fill_storage(storage, store)
+            store.exposed = True
+        else:
+            storage = torch.UntypedStorage(store.nbytes, device="meta")
+        STORES.add(storage, store)
+        for tensor in sharing:
+            _swap(tensor, tensor_over(storage, geometry_of(tensor)))
+
+
+def _is_left(store: Store, sharing: Iterable[torch.Tensor]) -> bool:
+    if any(isinstance(tensor, torch.nn.Parameter) for tensor in sharing):
+        return False
+    return store.nbytes <= SMALL and not any(True for write in store.writes for _ in draws_in(write.values))
 
 
 def _swap(tensor: torch.Tensor, other: torch.Tensor) -> None:

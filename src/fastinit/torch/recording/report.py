@@ -21,6 +21,14 @@ class Lost(NamedTuple):
     where: str
 
 
+class Early(NamedTuple):
+    """A draw that had to be made early: its name, the line of code that drew it, and what looked at it."""
+
+    name: str
+    where: str
+    looked_at: str
+
+
 class Report:
     """What each tensor of a recorded model is made of; prints as a text.
 
@@ -30,9 +38,9 @@ class Report:
         As `Recording.recipes` gives them.
     literals : list of Lost
         Every literal in them: the tensor's name, how many elements, why, and the line of code.
-    early : list of (str, str)
-        Draws that something looked at before it was known which parameter they are of: their names, which depend on
-        the order of construction, and the lines of code that drew them.
+    early : list of Early
+        Draws that something looked at before it was known which parameter they are of. Their names, and with them
+        their values, depend on the order of construction.
     left_out : list of str
         Parameters and persistent buffers of dtypes that recipes do not have, integers above all.
     elements, literal_elements : int
@@ -40,7 +48,7 @@ class Report:
     """
 
     def __init__(
-        self, recipes: dict[str, Recipe], literals: list[Lost], early: list[tuple[str, str]], left_out: list[str]
+        self, recipes: dict[str, Recipe], literals: list[Lost], early: list[Early], left_out: list[str]
     ) -> None:
         self.recipes = recipes
         self.literals = literals
@@ -57,8 +65,8 @@ class Report:
             lines += ["", "Literals, for want of a recipe:"]
             lines += self._literals()
         if self.early:
-            lines += ["", "Drawn early, so that their values depend on the order of construction:"]
-            lines += [f"  {name}  {where}" for name, where in self.early]
+            lines += ["", "Drawn early, so that values depend on the order of construction or on a generator:"]
+            lines += [f"  {draw.name!r} of {draw.where}: {draw.looked_at}" for draw in self.early]
         if self.left_out:
             lines += ["", f"No recipes, for their dtypes: {', '.join(name for name, _ in fold([(n, 0) for n in self.left_out]))}"]
         return "\n".join(lines)
