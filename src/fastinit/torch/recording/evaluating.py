@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 from ...recipe import Part
 from ...stream import stream_key
 from ..fill import tensor
-from .composing import ELEMENTWISE, Composer, step_of
+from .composing import ELEMENTWISE, Composer, after, chain, step_of
 from .expressions import Call, Computed, Constant, Draw, Expression, Geometry, Literal, Unset, View, calls_in
 from .folding import InexpressibleError
 from .steps import Step
@@ -80,6 +80,9 @@ class Evaluation:
         if isinstance(expression, View):
             return self._replayed(expression)
         assert isinstance(expression, Computed)
+        under, steps = chain(expression, [])
+        if steps:
+            return after(self._values(under), steps)
         return self._called(expression.call)[expression.which]
 
     def forget(self) -> None:

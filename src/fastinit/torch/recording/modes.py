@@ -20,6 +20,11 @@ from .operations import Recorder
 class Operations(TorchDispatchMode):  # type: ignore[misc]
     """Hands torch's operations to a recorder."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Asked by torch: else it would read its compiler, which takes a second, and go through it each time."""
+        return False
+
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self._recorder = recorder

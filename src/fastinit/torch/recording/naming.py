@@ -105,6 +105,12 @@ class Making:
             return Recipe(made.recipe.initializer, made.shape, dtype=dtype_of(made), seed=self._seed, name=name)  # type: ignore[arg-type]
         return as_recipe(made)
 
+    def values(self, expression: Expression) -> torch.Tensor:
+        """The values of what has no recipe, for its dtype."""
+        made = self._evaluation.values(expression)
+        self._evaluation.forget()
+        return made
+
     def _literal(self, expression: Expression, steps: Sequence[Step], reason: InexpressibleError) -> Part:
         values = after(self._evaluation.values(expression), steps)
         simple = plain(values, self._seed)

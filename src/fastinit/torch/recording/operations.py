@@ -94,7 +94,7 @@ class Recorder:
 
     def recorded(self, tensor: torch.Tensor) -> Store | None:
         """The store of a tensor whose values are not in its memory."""
-        if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        if not tensor.is_cpu:
             return None
         store = STORES.get(tensor)
         return None if store is None or store.exposed else store
@@ -114,6 +114,12 @@ class Recorder:
         assert store is not None
         store.append(geometry_of(tensor), values)
         return tensor
+
+    def can_keep(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor's values can be noted for later."""
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_neg() or tensor.is_conj():
+            return False
+        return self.recorded(tensor) is not None or tensor.numel() <= SMALL
 
     def snapshot(self, tensor: torch.Tensor) -> Expression:
         """The values of a tensor as they are now."""
@@ -211,9 +217,7 @@ class Recorder:
         def shadow(leaf: Any) -> Any:
             if not isinstance(leaf, torch.Tensor):
                 return leaf
-            if leaf.layout is not torch.strided or leaf.device.type != "cpu" or leaf.is_neg() or leaf.is_conj():
-                raise NotImplementedError
-            if self.recorded(leaf) is None and leaf.numel() > SMALL:
+            if not self.can_keep(leaf):
                 raise NotImplementedError
             made = torch.empty_strided(leaf.size(), leaf.stride(), dtype=leaf.dtype, device="meta")
             return shadows.setdefault(id(leaf), made)
@@ -354,7 +358,16 @@ def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
 def line_of_code() -> str:
     """The line of the code that is neither torch's nor ours: the innermost."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in UNTOLD:
+    while frame.f_back is not None:
+        file = frame.f_code.co_filename
+        told = _told.get(file)
+        if told is None:
+            told = _told[file] = frame.f_globals.get("__name__", "").partition(".")[0] not in UNTOLD
+        if told:
+            break
         frame = frame.f_back
-    file = frame.f_code.co_filename.rpartition("site-packages/")[2]
-    return f"{file}:{frame.f_lineno}"
+    return f"{frame.f_code.co_filename.rpartition('site-packages/')[2]}:{frame.f_lineno}"
+
+
+#: Files -> whether their lines tell something.
+_told: dict[str, bool] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from . import generator
 from .evaluating import without_modes
 from .expressions import Expression, Literal, draws_in
 from .handlers import HANDLERS
+from .models import tensors_of
 from .modes import Functions, Operations
 from .naming import Making, Names
 from .objects import NewObjects
@@ -24,26 +25,44 @@ from .storage import STORES, Store, geometry_of, tensor_over
 
 
 def record(seed: int = 0) -> Recording:
-    """Record code that builds models in this thread, instead of filling anything.
+    """Record code of this thread that builds models, instead of filling anything.
 
-    ``with record(seed=0) as recording: model = Model()``; then `Recording.recipes`, `Recording.report` and
-    `Recording.fill_`.
+    ``with record(seed=0) as recording: model = Model()``. Then `Recording.recipes` are the recipes of the model's
+    parameters, `Recording.report` says what each is made of, and `Recording.fill_` gives the model its values.
 
     Parameters
     ----------
     seed : int, optional
-        The seed of all draws.
+        The seed of all draws; see `fastinit.recipe`.
 
     Returns
     -------
     Recording
         A context manager, to be entered once.
+
+    Notes
+    -----
+    Within the block tensors of float32, float64, float16 and bfloat16 on the CPU take no memory. Draws, constants, what
+    is computed of them, views and copies are noted; values are made only for what looks at them, and are right then.
+
+    After the block parameters without values are on ``meta``, so a model that has not been filled cannot be taken for
+    one that has. Buffers and other tensors in which nothing is drawn have their values.
+
+    `intercept` fills nothing within the block, and a `record` around it nothing that is made in this one. torch's
+    default generator, which draws what no recipe has, is seeded by `seed` in the block, and as before after it. Other
+    threads are not affected, but must not touch tensors of the block before it ends.
     """
     return Recording(check_seed(seed))
 
 
 class Recording:
-    """What code has built within ``with record(seed) as recording:``."""
+    """What code has built within ``with record(seed=seed) as recording:``.
+
+    Attributes
+    ----------
+    seed : int
+        The seed of all draws.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -74,113 +93,127 @@ class Recording:
         self._recorder.changed = []
 
     def recipes(self, model: torch.nn.Module) -> dict[str, Recipe]:
-        """The recipe of every parameter and persistent buffer, by its name in ``model.state_dict()``."""
+        """The recipe of every parameter and persistent buffer.
+
+        Parameters
+        ----------
+        model : Module
+            Built within the block, or a part of what was.
+
+        Returns
+        -------
+        dict of str to Recipe
+            By the names and in the order of ``model.state_dict()``, tied tensors once, by the first of their names.
+            A parameter that one draw made, and steps by numbers after it, is exactly
+            ``fastinit.recipe(initializer, shape, dtype=..., seed=seed, name=name)``; further draws that show in it are
+            named ``name#1``, ``name#2``, ...
+
+        Raises
+        ------
+        ValueError
+            A tensor on ``meta`` that is not of this recording, such as one that was cast after the block.
+
+        Notes
+        -----
+        What is done to the model after the block is not recorded. Integers have no recipes: the report names them.
+        """
         return self.report(model).recipes
 
     def report(self, model: torch.nn.Module) -> Report:
-        """What each of the `recipes` is made of; which parts are literals, why, and by which line of code."""
-        expressions = self._expressions(dict(named_tensors(model, everything=True)))
+        """What each of the `recipes` is made of; which parts are literals, why, and by which line of code.
+
+        Parameters
+        ----------
+        model : Module
+            As for `recipes`.
+
+        Returns
+        -------
+        Report
+            Prints as a text.
+        """
+        expressions = self._expressions(model)
         names = Names(expressions)
         making = Making(names, self.seed)
         recipes, literals, left_out = {}, [], []
-        seen: set[int] = set()
-        for name, tensor in named_tensors(model):
-            if name in expressions:
+        for name, (tensor, kept) in tensors_of(model).items():
+            if kept and tensor.dtype not in DTYPES:
+                left_out.append(name)
+            elif kept and name in expressions:
                 recipes[name] = making.recipe(name, expressions[name])
                 literals += [Lost(name, *lost) for lost in making.literals]
-            elif tensor.dtype not in DTYPES and id(tensor) not in seen:
-                left_out.append(name)
-            seen.add(id(tensor))
         early = [Early(draw.key[1], draw.where, draw.looked_at) for draw in names.early if draw.key is not None]
         return Report(recipes, literals, early, left_out)
 
     def fill_(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Give the recorded model its memory and values."""
+        """Give the recorded model its memory and values.
+
+        Parameters
+        ----------
+        model : Module
+            As for `recipes`, after the block. Its tensors stay the same objects, so whoever holds them, such as an
+            optimizer, has their values, too.
+
+        Returns
+        -------
+        Module
+            `model`. What has been filled before stays as it is.
+
+        Raises
+        ------
+        RuntimeError
+            Within the block.
+        ValueError
+            As for `recipes`; the model is left as it was.
+        """
         if self._state != "ended":
             raise RuntimeError("the recording has not ended: fill the model after the block")
-        tensors = dict(named_tensors(model, everything=True))
-        expressions = self._expressions(tensors)
+        expressions = self._expressions(model)
         making = Making(Names(expressions), self.seed)
-        memory: dict[int, torch.UntypedStorage] = {}
-        stores: list[Store] = []
-        seen: set[int] = set()
-        for name, tensor in tensors.items():
-            store = STORES.get(tensor)
-            if store is None or store.exposed or id(tensor) in seen:
-                continue
-            seen.add(id(tensor))
-            with without_modes():
-                if id(store) not in memory:
-                    memory[id(store)] = torch.UntypedStorage(store.nbytes)
-                    stores.append(store)
-                made = tensor_over(memory[id(store)], geometry_of(tensor))
-                if name in expressions:
+        memory: dict[Store, torch.UntypedStorage] = {}
+        filled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        with without_modes():
+            for name, (tensor, _) in tensors_of(model).items():
+                store = STORES.get(tensor)
+                if store is None or store.exposed or id(tensor) in filled:
+                    continue
+                if store not in memory:
+                    memory[store] = torch.UntypedStorage(store.nbytes)
+                made = tensor_over(memory[store], geometry_of(tensor))
+                if name in expressions and tensor.dtype in DTYPES:
                     fill_(made, making.recipe(name, expressions[name]))
+                elif name in expressions:
+                    made.copy_(making.values(expressions[name]))
+                filled[id(tensor)] = tensor, made
+            for tensor, made in filled.values():
                 _swap(tensor, made)
-        for store in stores:
+        for store, storage in memory.items():
             store.exposed = store.filled = True
-            STORES.add(memory[id(store)], store)
+            STORES.add(storage, store)
         return model
 
-    def _expressions(self, tensors: dict[str, torch.Tensor]) -> dict[str, Expression]:
-        """What each tensor is, those of the same elements once; without the dtypes that recipes do not have."""
+    def _expressions(self, model: torch.nn.Module) -> dict[str, Expression]:
+        """What each tensor is, those of the same elements once; without what is recorded in no way."""
         found: dict[str, Expression] = {}
         seen: set[Any] = set()
         with without_modes():
-            for name, tensor in tensors.items():
-                if tensor.dtype not in DTYPES or not isinstance(tensor, torch.Tensor):
+            for name, (tensor, kept) in tensors_of(model).items():
+                store = STORES.get(tensor)
+                if store is None and not (kept and tensor.dtype in DTYPES):
                     continue
                 which = tensor.untyped_storage()._cdata, geometry_of(tensor)
-                if which in seen:
-                    continue
-                seen.add(which)
-                found[name] = self._expression(name, tensor)
+                if which not in seen:
+                    seen.add(which)
+                    found[name] = self._expression(name, tensor, store)
         return found
 
-    def _expression(self, name: str, tensor: torch.Tensor) -> Expression:
-        store = STORES.get(tensor)
-        if store is not None and not store.exposed:
+    def _expression(self, name: str, tensor: torch.Tensor, store: Store | None) -> Expression:
+        if store is not None and (store.filled or not store.exposed):
             return store.view(geometry_of(tensor))
         if tensor.is_meta:
             raise ValueError(f"{name} is on meta, and not of this recording: was it moved or cast after the block?")
-        if store is not None and store.filled:
-            return store.view(geometry_of(tensor))
         found = self._recorder.unchanged(tensor)
         return found or Literal(tensor.detach().cpu(), *self._recorder.origin(tensor))
-
-
-def named_tensors(model: torch.nn.Module, *, everything: bool = False) -> Iterator[tuple[str, torch.Tensor]]:
-    """Parameters and persistent buffers, by their names in a state dict, in its order.
-
-    With `everything`, then buffers that are not persistent, and tensors that are attributes of modules.
-    """
-    rest: list[tuple[str, torch.Tensor]] = []
-    for prefix, module in model.named_modules(remove_duplicate=False):
-        before = prefix + "." if prefix else ""
-        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is not None:
-                kept = name in module._parameters or name not in module._non_persistent_buffers_set
-                if kept:
-                    yield before + name, tensor
-                else:
-                    rest.append((before + name, tensor))
-        for name, value in vars(module).items():
-            if name not in ("_parameters", "_buffers", "_modules"):
-                rest.extend((before + which, tensor) for which, tensor in _within(name, value))
-    if everything:
-        yield from rest
-
-
-def _within(name: str, value: Any, depth: int = 3) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors in an attribute: itself, or in lists and dicts."""
-    if isinstance(value, torch.Tensor):
-        yield name, value
-    elif depth and isinstance(value, (list, tuple)):
-        for k, other in enumerate(value):
-            yield from _within(f"{name}.{k}", other, depth - 1)
-    elif depth and isinstance(value, dict):
-        for key, other in value.items():
-            yield from _within(f"{name}.{key}", other, depth - 1)
 
 
 def _let_go(recorder: Recorder, tensors: Iterable[torch.Tensor]) -> None:
@@ -198,7 +231,7 @@ def _let_go(recorder: Recorder, tensors: Iterable[torch.Tensor]) -> None:
         if _is_left(store, sharing):
             storage = torch.UntypedStorage(store.nbytes)
             recorder.fill_storage(storage, store)
-            store.exposed = True
+            store.exposed = store.filled = True
         else:
             storage = torch.UntypedStorage(store.nbytes, device="meta")
         STORES.add(storage, store)
@@ -214,4 +247,6 @@ def _is_left(store: Store, sharing: Iterable[torch.Tensor]) -> bool:
 
 def _swap(tensor: torch.Tensor, other: torch.Tensor) -> None:
     """Let a tensor be another one: whoever has it has the other from then on."""
-    torch._C._swap_tensor_impl(tensor, other.requires_grad_(tensor.requires_grad))
+    if tensor.requires_grad:
+        other.requires_grad_()
+    torch._C._swap_tensor_impl(tensor, other)

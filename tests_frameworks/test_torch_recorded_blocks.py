@@ -1,0 +1,510 @@
+"""fastinit.torch.record: what is so within a block and after it; threads, nesting, generators, loading."""
+
+import copy
+import io
+import pickle
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fastinit as fi
+import fastinit.torch as ft
+from conftest import same
+
+
+def drawn(kind, shape, name, seed=7, **parameters):
+    return fi.recipe(kind, shape, seed=seed, name=name, **parameters)
+
+
+def holding(weight):
+    """A module of one parameter, ``w``."""
+    module = nn.Module()
+    module.w = nn.Parameter(weight)
+    return module
+
+
+def of_weight(make, seed=7):
+    """The recipe, the report and the values of a parameter, ``w``, that `make` makes."""
+    with ft.record(seed=seed) as recording:
+        module = holding(make())
+    report = recording.report(module)
+    recording.fill_(module)
+    assert same(module.w, ft.tensor(report.recipes["w"]))
+    return report.recipes["w"], report, module.w
+
+
+class Small(nn.Module):
+    """A module that can be built on meta and initialized later."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.register_buffer("kept", torch.zeros(2))
+        self.register_buffer("factor", torch.ones(3) * 2, persistent=False)
+        self.plain = torch.full((2,), 3.0)
+
+    def init_states(self):
+        nn.init.trunc_normal_(self.linear.weight, std=0.5)
+        nn.init.zeros_(self.linear.bias)
+        self.kept.fill_(1)
+        self.factor.fill_(2)
+
+
+# ---- after the block -------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_has_not_been_filled_is_on_meta():
+    with ft.record(seed=7) as recording:
+        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        optimizer = torch.optim.Adam(model.parameters())
+        weight = model[0].weight
+        assert not weight.is_meta
+    assert weight is model[0].weight
+    assert all(parameter.is_meta and parameter.requires_grad for parameter in model.parameters())
+    assert type(weight) is nn.Parameter
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        model(torch.ones(2, 4))
+    with pytest.raises(NotImplementedError, match="meta"):
+        weight.tolist()
+    recording.fill_(model)
+    assert weight is model[0].weight
+    assert same(weight, ft.tensor(recording.recipes(model)["0.weight"]))
+    before = weight.clone()
+    model(torch.randn(5, 4)).square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(weight, before)
+
+
+def test_buffers_without_draws_have_their_values_at_once():
+    with ft.record(seed=7) as recording:
+        model = Small()
+        model.noise = nn.Buffer(torch.randn(3), persistent=False)
+    assert torch.equal(model.factor, torch.full((3,), 2.0))
+    assert torch.equal(model.plain, torch.full((2,), 3.0))
+    assert torch.equal(model.kept, torch.zeros(2))
+    assert model.noise.is_meta
+    assert list(recording.recipes(model)) == ["kept", "linear.weight", "linear.bias"]
+    recording.fill_(model)
+    assert same(model.noise, drawn("normal", (3,), "noise")[...])
+
+
+def test_recipes_are_those_of_the_end_of_the_block():
+    with ft.record(seed=7) as recording:
+        model = nn.Linear(3, 3)
+    recipes = recording.recipes(model)
+    recording.fill_(model)
+    with torch.no_grad():
+        model.weight.add_(1)
+    assert recording.recipes(model) == recipes
+    kept = model.weight.clone()
+    assert recording.fill_(model) is model  # has been filled: stays as it is
+    assert torch.equal(model.weight, kept)
+
+
+def test_models_of_others_are_refused():
+    with ft.record(seed=7) as recording:
+        model = nn.Linear(3, 3)
+    with pytest.raises(ValueError, match=r"weight is on meta.*moved or cast after the block"):
+        recording.recipes(copy.deepcopy(model).half())
+
+
+def test_a_recording_is_entered_once_and_fills_when_it_has_ended():
+    recording = ft.record(seed=7)
+    with recording:
+        model = nn.Linear(3, 3)
+        inside = recording.recipes(model)
+        with pytest.raises(RuntimeError, match="has not ended"):
+            recording.fill_(model)
+    assert recording.recipes(model) == inside
+    with pytest.raises(RuntimeError, match="entered once"), recording:
+        pass
+    with pytest.raises((TypeError, ValueError)):
+        ft.record(seed=-1)
+
+
+def test_a_block_that_fails_ends_all_the_same():
+    state = torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError), ft.record(seed=7):
+        model = nn.Linear(3, 3)
+        raise ZeroDivisionError
+    assert model.weight.is_meta
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.randn(3).is_meta
+
+
+def test_filled_modules_equal_modules_filled_by_the_recipes():
+    def make():
+        return nn.Sequential(nn.Embedding(10, 4, padding_idx=1), nn.Linear(4, 4), nn.LayerNorm(4))
+
+    with ft.record(seed=7) as recording:
+        model = make()
+    recipes = recording.recipes(model)
+    other = ft.init_module_(copy.deepcopy(model), recipes)  # on meta so far
+    recording.fill_(model)
+    assert all(same(a, b) for a, b in zip(model.parameters(), other.parameters()))
+
+
+# ---- meta first --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_meta_then_memory_then_values(outside):
+    def on_meta():
+        with torch.device("meta"):
+            return Small()
+
+    model = on_meta() if outside else None
+    with ft.record(seed=7) as recording:
+        model = model or on_meta()
+        model.to_empty(device="cpu")
+        model.init_states()
+    recipes = recording.recipes(model)
+    assert recipes["linear.weight"] == drawn("truncated_normal", (4, 4), "linear.weight", std=0.5, lower=-4, upper=4)
+    assert all(parameter.is_meta for parameter in model.parameters())
+    recording.fill_(model)
+    assert same(model.linear.weight, recipes["linear.weight"][...])
+    assert torch.equal(model.factor, torch.full((3,), 2.0))
+    assert torch.equal(model.kept, torch.ones(2))
+
+
+def test_tensors_that_were_there_are_filled_at_once():
+    model = Small()
+    with ft.record(seed=7) as recording:
+        model.init_states()
+    report = recording.report(model)
+    assert not model.linear.weight.is_meta
+    assert report.recipes["linear.weight"].name == "#0"
+    assert [early.name for early in report.early] == ["#0"]
+    assert same(model.linear.weight, ft.tensor(report.recipes["linear.weight"]))
+    assert torch.equal(model.kept, torch.ones(2))
+
+
+# ---- what looks at values --------------------------------------------------------------------------------------
+
+
+def test_what_is_looked_at_keeps_its_values():
+    seen = {}
+
+    def make():
+        w = torch.randn(6, 5)
+        seen["first"], seen["all"], seen["text"] = w[0, 0].item(), w.tolist(), repr(w)
+        return w
+
+    recipe, report, w = of_weight(make)
+    assert recipe == drawn("normal", (6, 5), "#0")
+    assert [early.name for early in report.early] == ["#0"]
+    assert "#0" in str(report)
+    assert "test_torch_recorded_blocks.py" in report.early[0].where
+    assert w.tolist() == seen["all"]
+    assert w[0, 0].item() == seen["first"]
+    assert seen["text"].startswith("tensor([[")
+
+
+def test_memory_that_is_handed_out():
+    ways = {
+        "numpy": lambda w: w.numpy(),
+        "__array__": lambda w: np.asarray(w),
+        "data_ptr": lambda w: w.data_ptr(),
+        "untyped_storage": lambda w: w.untyped_storage()[0],
+        "dlpack": lambda w: np.from_dlpack(w),
+        "pickle": lambda w: pickle.dumps(w),
+        "save": lambda w: torch.save(w, io.BytesIO()),
+        "share": lambda w: w.share_memory_(),
+    }
+    for name, look in ways.items():
+
+        def make(look=look):
+            w = torch.randn(6, 5)
+            look(w)
+            return w
+
+        assert of_weight(make)[0] == drawn("normal", (6, 5), "#0"), name
+
+    def changed():
+        w = torch.randn(6, 5)
+        w.numpy()[0] = 3
+        return w
+
+    recipe, report, w = of_weight(changed)
+    assert [lost.name for lost in report.literals] == ["w"]
+    assert "numpy" in report.literals[0].why
+    assert bool((w[0] == 3).all())
+    assert same(w[1:], drawn("normal", (6, 5), "#0")[1:])
+
+
+def test_values_that_depend_on_draws_agree_with_them():
+    def make():
+        module = nn.Module()
+        module.w = nn.Parameter(torch.randn(6, 5) * 0.5)
+        module.norm = nn.Parameter(torch.linalg.vector_norm(module.w.detach(), dim=1))
+        module.minus = nn.Parameter(-module.w.detach())
+        return module
+
+    with ft.record(seed=7) as recording:
+        module = make()
+    report = recording.report(module)
+    recording.fill_(module)
+    assert report.recipes["w"] == drawn("normal", (6, 5), "w", std=0.5)
+    assert not report.early
+    assert torch.equal(module.norm, torch.linalg.vector_norm(module.w.detach(), dim=1))
+    assert torch.equal(module.minus, -module.w)
+    assert {lost.name for lost in report.literals} == {"norm", "minus"}
+
+
+def test_literals_say_why_and_where():
+    def make():
+        w = torch.randn(6, 5)
+        return torch.linalg.qr(w)[0]
+
+    _, report, _ = of_weight(make)
+    assert report.literals[0][:3] == ("w", 30, "computed by linalg_qr")
+    assert "test_torch_recorded_blocks.py:" in report.literals[0].where
+    assert (report.elements, report.literal_elements) == (30, 30)
+    assert "100 % of them literals" in str(report)
+    assert "linalg_qr" in str(report)
+
+
+def test_deep_chains():
+    """Of more operations than Python's stack has frames."""
+
+    def many():
+        w = torch.randn(6, 5)
+        for _ in range(3000):
+            w = w.add(1.0).sub_(1.0)
+        return w
+
+    def products():
+        w = torch.randn(5, 5)
+        for _ in range(600):
+            w = w @ w / torch.linalg.norm(w)
+        return w
+
+    assert torch.isfinite(of_weight(many)[2]).all()
+    with np.errstate(all="ignore"):
+        of_weight(products)
+
+
+# ---- threads, nesting, other modes -----------------------------------------------------------------------------
+
+
+def test_nested_recordings():
+    with ft.record(seed=1) as outer:
+        a = nn.Linear(3, 3)
+        with ft.record(seed=2) as inner:
+            b = nn.Linear(3, 3)
+            a.weight.data.mul_(2)  # of the outer one, and stays so
+        assert b.weight.is_meta
+        assert not a.weight.is_meta
+        c = nn.Linear(3, 3)
+    model = nn.ModuleList([a, b, c])
+    recipes = outer.recipes(model)
+    assert [recipes[f"{k}.weight"].seed for k in range(3)] == [1, 2, 1]
+    assert recipes["0.weight"].bounds[1] == pytest.approx(2 * recipes["2.weight"].bounds[1])
+    assert inner.recipes(b)["weight"].name == "weight"
+    outer.fill_(model)
+    assert same(b.weight, recipes["1.weight"][...])
+
+
+def test_intercept_inside_and_outside_does_nothing():
+    def make():
+        layer = nn.Linear(3, 3)
+        nn.init.trunc_normal_(layer.bias)
+        nn.init.orthogonal_(layer.weight)
+        return layer
+
+    with ft.intercept(3) as filling, ft.record(seed=7) as inside:
+        a = make()
+    with ft.record(seed=7) as outside, ft.intercept(3) as other:
+        b = make()
+    with ft.record(seed=7) as alone:
+        c = make()
+    assert filling.fills == other.fills == 0
+    assert inside.recipes(a) == outside.recipes(b) == alone.recipes(c)
+    with ft.intercept(3) as filling:
+        make()
+    assert filling.fills == 4
+
+
+def test_threads():
+    """Each has its own recording, and others are not affected; torch's generator comes out as it went in."""
+    state = torch.get_rng_state()
+    barrier = threading.Barrier(3)
+    made = {}
+
+    def other(seed):
+        barrier.wait()
+        with ft.record(seed=seed) as recording:
+            barrier.wait()
+            made[seed] = nn.Linear(3, 3)
+            barrier.wait()
+        made[-seed] = recording
+
+    def plain():
+        barrier.wait()
+        barrier.wait()
+        made["plain"] = torch.zeros(3)
+        barrier.wait()
+
+    threads = [threading.Thread(target=other, args=(1,)), threading.Thread(target=other, args=(2,)), threading.Thread(target=plain)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert torch.equal(made["plain"], torch.zeros(3))
+    for seed in (1, 2):
+        assert made[-seed].recipes(made[seed])["weight"].seed == seed
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# ---- generators --------------------------------------------------------------------------------------------------
+
+
+def test_generators_give_the_seed():
+    def by_generator(number):
+        return torch.randn(6, 5, generator=torch.Generator().manual_seed(number))
+
+    first, report, _ = of_weight(lambda: by_generator(3))
+    assert first.name == ""
+    assert first == of_weight(lambda: by_generator(3), seed=8)[0]
+    assert first != of_weight(lambda: by_generator(4))[0]
+    assert report.early[0].looked_at == "a generator gave the seed"
+
+
+def test_manual_seed_changes_only_what_is_left_to_torch():
+    def make(number):
+        torch.manual_seed(number)
+        module = holding(torch.randn(6, 5))
+        module.order = nn.Parameter(torch.randperm(40).float())
+        return module
+
+    def recipes(number, seed=7):
+        with ft.record(seed=seed) as recording:
+            module = make(number)
+        return recording.recipes(module)
+
+    first, second = recipes(1), recipes(2)
+    assert first["w"] == second["w"]
+    assert first["order"] != second["order"]
+    torch.manual_seed(1)
+    assert first["order"] == fi.literal(torch.randperm(40).float().numpy()) or first["order"] == recipes(1, 8)["order"]
+
+
+def test_what_is_left_to_torch_follows_the_seed():
+    def literal(seed):
+        return of_weight(lambda: torch.empty(6, 5).exponential_(), seed)[0]
+
+    torch.manual_seed(1)
+    first, state = literal(7), torch.get_rng_state()
+    torch.manual_seed(2)
+    assert literal(7) == first
+    assert literal(8) != first
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# ---- transformers ------------------------------------------------------------------------------------------------
+
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 100,
+}
+
+
+def test_loaded_weights_stay_and_missing_heads_are_recorded(tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+    base = BertModel(BertConfig(**SIZES))
+    base.save_pretrained(tmp_path)
+    with ft.record(seed=7) as recording:
+        model = BertForSequenceClassification.from_pretrained(tmp_path)
+    assert {name for name, p in model.named_parameters() if p.is_meta} == {"classifier.weight", "classifier.bias"}
+    report = recording.report(model)
+    assert report.recipes["classifier.weight"] == drawn("normal", (2, 32), "classifier.weight", std=0.02)
+    lost = {found.name for found in report.literals}
+    assert "bert.pooler.dense.weight" in lost
+    assert "classifier.weight" not in lost
+    recording.fill_(model)
+    loaded = model.bert.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in base.state_dict().items())
+
+
+def test_tensors_marked_as_loaded_are_left_alone():
+    from transformers import initialization
+
+    def make():
+        w = torch.ones(6, 5)
+        w._is_hf_initialized = True
+        initialization.normal_(w)
+        other = torch.ones(6, 5)
+        initialization.normal_(other, std=0.5)
+        module = holding(w)
+        module.other = nn.Parameter(other)
+        return module
+
+    with ft.record(seed=7) as recording:
+        module = make()
+    recipes = recording.recipes(module)
+    assert recipes["w"] == drawn("ones", (6, 5), "w")
+    assert recipes["other"] == drawn("normal", (6, 5), "other", std=0.5)
+
+
+# ---- memory ------------------------------------------------------------------------------------------------------
+
+LARGE = """
+import resource
+import torch
+from torch import nn
+import fastinit.torch as ft
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+class Large(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(65536, 65536) for _ in range(12))
+        self.experts = nn.Parameter(torch.empty(8, 28672, 4096).normal_(std=0.02))
+        self.fused = nn.Parameter(torch.cat([torch.randn(60000, 8192), torch.zeros(5536, 8192)]))
+
+with ft.record() as recording:
+    nn.Linear(3, 3)
+before = resident()
+with ft.record(seed=7) as recording:
+    model = Large()
+report = recording.report(model)
+assert report.elements > 46e9, report.elements
+assert not report.literals
+print((resident() - before) >> 20)
+"""
+
+
+def test_46_billion_parameters_take_no_memory():
+    run = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) < 64
+
+
+SILENT = """
+import ctypes
+import torch
+import fastinit.torch as ft
+with ft.record() as recording:
+    w = torch.randn(4)
+    with torch._C.DisableTorchFunction():  # as C++ has it
+        address = w.data_ptr()
+    ctypes.string_at(address, 16)
+"""
+
+
+def test_reading_past_the_recording_is_not_silent():
+    run = subprocess.run([sys.executable, "-c", SILENT], capture_output=True, text=True, check=False)
+    assert run.returncode < 0
