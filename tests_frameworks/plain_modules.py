@@ -412,3 +412,14 @@ TITAN = {
     "experts": lambda: on_meta_first(experts=4),
     "tied": lambda: on_meta_first(tied=True),
 }
+
+# the tensors that no recipe makes: what a function makes of draws that is no step by a number, norms, singular vectors
+LITERAL = {
+    "Tied": ["positions"],
+    "Arithmetic": ["clamped", "squared", "logarithm", "sum"],
+    "weight_normed": ["*.weight_g", "*.original0"],
+    "spectral_normed": ["*.weight_u", "*.weight_v", "*._u", "*._v"],
+    "orthogonal": ["*.base"],
+    "pruned": ["*.weight_mask"],
+    "normalised": ["weight", "bias"],
+}

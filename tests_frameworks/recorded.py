@@ -9,13 +9,14 @@ import fastinit.torch as ft
 from conftest import DTYPES, same
 
 
-def recorded(build, seed=0, torchs_seed=None):
+def recorded(build, seed=0, torchs_seed=None, fill=True):
     """The model that `build` makes, recorded and filled, and its recipes."""
     torch.manual_seed(1000 + seed if torchs_seed is None else torchs_seed)
     with ft.record(seed=seed) as recording:
         model = build()
     recipes = recording.recipes(model)
-    recording.fill_(model)
+    if fill:
+        recording.fill_(model)
     return model, recipes
 
 

@@ -57,9 +57,19 @@ def piece(choose, tensor):
         size = tensor.shape[0]
         low, step = choose.randrange(size), choose.choice([1, 1, 2, 3])
         high = choose.randrange(low, size) + 1
-        views += [lambda t: t[low:high:step], lambda t: t[low], lambda t: t[..., :1], lambda t: t.narrow(0, low, high - low)]
+        views += [
+            lambda t: t[low:high:step],
+            lambda t: t[low],
+            lambda t: t[..., :1],
+            lambda t: t.narrow(0, low, high - low),
+        ]
     if tensor.dim() >= 2:
-        views += [lambda t: t.transpose(0, 1), lambda t: t[:, 1::2], lambda t: t.diagonal(), lambda t: t.T if t.dim() == 2 else t]
+        views += [
+            lambda t: t.transpose(0, 1),
+            lambda t: t[:, 1::2],
+            lambda t: t.diagonal(),
+            lambda t: t.T if t.dim() == 2 else t,
+        ]
     if tensor.is_contiguous():
         views += [lambda t: t.view(-1), lambda t: t.reshape(-1)[::2]]
     return choose.choice(views)(tensor)
@@ -135,7 +145,9 @@ def made(choose, pool, tensor):
         lambda t: torch.full_like(t, t.reshape(-1)[0].item()),
     ]
     if tensor.dim():
-        same = [t for t in pool if t.dim() == tensor.dim() and t.shape[1:] == tensor.shape[1:] and t.dtype == tensor.dtype]
+        same = [
+            t for t in pool if t.dim() == tensor.dim() and t.shape[1:] == tensor.shape[1:] and t.dtype == tensor.dtype
+        ]
         more = choose.choice(same or [tensor])
         steps += [
             lambda t: torch.cat([t, more]),
@@ -155,7 +167,10 @@ def program(seed, draw):
     pool = []
     for _ in range(2):
         shape = choose.choice(SHAPES)
-        pool += [draw(choose.choice(DRAWS), torch.empty(shape)), torch.arange(float(torch.Size(shape).numel())).view(shape)]
+        pool += [
+            draw(choose.choice(DRAWS), torch.empty(shape)),
+            torch.arange(float(torch.Size(shape).numel())).view(shape),
+        ]
         pool.append(choose.choice([torch.zeros, torch.ones, lambda s: torch.full(s, 0.3)])(shape))
     for _ in range(STEPS):
         tensor = choose.choice([t for t in pool if t.numel() and t.numel() < 2000])

@@ -99,7 +99,11 @@ def test_uniform_never_gives_its_lower_end(dtype):
     """Float32 has it once in 2^24 elements: at one of the first 4096 of this seed; 16 bits have it in many places."""
     plain = torch.from_numpy(fi.recipe("uniform", (4096,), low=-1, seed=12910, name="0")[...])
     assert plain[1725] == -1
-    for way in (lambda w: w.uniform_(-1), lambda w: nn.init.uniform_(w, a=-1), lambda w: w.data.uniform_(to=1, **{"from": -1})):
+    for way in (
+        lambda w: w.uniform_(-1),
+        lambda w: nn.init.uniform_(w, a=-1),
+        lambda w: w.data.uniform_(to=1, **{"from": -1}),
+    ):
         tensor = torch.empty(4096, dtype=dtype)
         with intercept(12910):
             way(tensor)

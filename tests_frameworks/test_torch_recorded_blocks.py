@@ -350,7 +350,11 @@ def test_threads():
         made["plain"] = torch.zeros(3)
         barrier.wait()
 
-    threads = [threading.Thread(target=other, args=(1,)), threading.Thread(target=other, args=(2,)), threading.Thread(target=plain)]
+    threads = [
+        threading.Thread(target=other, args=(1,)),
+        threading.Thread(target=other, args=(2,)),
+        threading.Thread(target=plain),
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

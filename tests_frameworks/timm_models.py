@@ -123,6 +123,12 @@ def timm():
     return module
 
 
+# names of the tensors that no recipe makes
+LITERAL = [
+    "*.pos_proj.weight",  # distances between pixels
+    "*.transform.weights",  # cosines
+]
+
 # those whose smallest one is large
 SMALLER = {
     "beit_base_patch16_224": {"depth": 2, "embed_dim": 96, "num_heads": 4},

@@ -460,6 +460,26 @@ USUAL = [
 ]
 
 
+# names of the tensors that no recipe makes, and what they hold
+LITERAL = [
+    "*.A_log",  # logarithms of 1, 2, ...
+    *("*.dt_proj.bias", "*.dt_proj_bias", "*.dt_bias"),  # inverse softplus of log-uniform steps
+    *("*.recurrent_param", "*.time_decay", "*.time_mix_*", "*.fgate_preact.bias"),  # powers, logarithms, ramps
+    *("*.position_embeddings.weight", "*.position_enc", "*.embed_positions.weight"),  # sines and cosines
+    "*.sampling_offsets.bias",  # points around a circle
+    "*.parametrizations.weight.original0",  # norms of weights
+]
+
+# configurations that are not complete without an argument, or ask for timm
+NEED_A_SIZE = {
+    "ReformerModelWithLMHead",
+    "DbrxForCausalLM",
+    "TimeSeriesTransformerForPrediction",
+    "DetrForObjectDetection",
+    "DeformableDetrForObjectDetection",
+}
+
+
 def build(name, **options):
     """The model of this class, initialised as transformers does it where no checkpoint is loaded."""
     kind = getattr(transformers, name)

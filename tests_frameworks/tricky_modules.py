@@ -289,3 +289,21 @@ MODULES = {
         random_scalars,
     )
 }
+
+# the tensors that no recipe makes
+LITERAL = {
+    "writes_by_index": ["weight"],
+    "masks": ["*"],
+    "numbers": ["largest", "other", "rows", "weight"],
+    "algebra": ["*"],
+    "tables": ["grid", "inverse", "logarithm", "table"],
+    "other_draws": ["*"],
+    "StateSpace": ["A_log", "bias", "heads"],
+    "casts": ["1.*", "2.*", "3.*"],  # to a wider dtype
+    "complex_numbers": ["*"],
+    "copied_state": ["3.*", "4.*", "5.*"],  # from bytes, and what has been written as bytes
+    "trained": ["*"],
+    "forward_passes": ["0.1.running_mean"],
+    "hooks": ["bias"],
+    "random_scalars": ["scaled"],
+}
