@@ -272,6 +272,27 @@ def test_bfloat16_without_ml_dtypes(monkeypatch):
     fi.recipe("normal", 100, seed=0, dtype="bfloat16").fill(given)
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        fi.recipe("eye", (4, 6), gain=0.5, seed=0, dtype="bfloat16"),
+        fi.recipe("dirac", (4, 6, 3), seed=0, dtype="bfloat16"),
+        fi.recipe("sparse", (40, 6), sparsity=0.5, seed=0, dtype="bfloat16"),
+        fi.recipe("orthogonal", (4, 6), seed=0, dtype="bfloat16"),
+        fi.recipe("constant", (4, 6), value=0.3, seed=0, dtype="bfloat16"),
+        fi.literal(np.arange(24.0, dtype="bfloat16").reshape(4, 6) / 8),
+        fi.paste(fi.recipe("normal", (4, 6), seed=0, dtype="bfloat16"), 1, fi.literal(np.arange(6.0, dtype="bfloat16"))),
+    ],
+    ids=lambda recipe: repr(recipe).partition("(")[0] + str(recipe.shape),
+)
+def test_bfloat16_by_its_bits(recipe):
+    """Of any kind: as torch's tensors are filled."""
+    given = np.empty(recipe.shape, np.uint16)
+    recipe.fill(given)
+    assert (given == bits(recipe[...])).all()
+    assert (recipe.take([2, 0], out=given[:2]) == bits(recipe[...])[[2, 0]]).all()
+
+
 def test_repr_shows_what_makes_it(recipe):
     assert repr(recipe) == (
         "recipe('he_normal', (30, 20), dtype='float32', seed=5, name='w', in_axis=(1,), out_axis=(0,))"

@@ -57,7 +57,7 @@ class Literal(Placed):
         return math.prod(map(len, positions))
 
     def fill_at(self, positions: Positions, grid: np.ndarray, threads: int, advance: Advance) -> None:
-        view = self._values
+        view = self._values.view(grid.dtype)  # uint16 takes bfloat16 by its bits
         for axis, along in enumerate(positions):
             index = _slice_of(along) if isinstance(along, range) else along
             view = view[(*(slice(None),) * axis, index)]

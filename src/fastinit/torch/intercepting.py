@@ -216,7 +216,7 @@ _PARAMETERS = {
 
 def _ends(args: tuple[Any, ...], given: Mapping[str, Any]) -> tuple[float, float]:
     """The ends of the interval that a call of ``uniform_`` asks for."""
-    ends = dict(zip(("a", "b"), args)) | given
+    ends = {**dict(zip(("a", "b"), args)), **given}
     return float(ends.get("a", 0.0)), float(ends.get("b", 1.0))
 
 

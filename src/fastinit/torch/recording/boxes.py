@@ -109,9 +109,7 @@ class Cells:
     """A tensor cut along its axes so that no box ends within a cell, and which box each cell shows: the last one."""
 
     def __init__(self, shape: Sequence[int], boxes: Sequence[tuple[range, ...]]) -> None:
-        self.edges = [
-            edges_along(n, [box[axis] for box in boxes]) for axis, n in enumerate(shape)
-        ]
+        self.edges = [edges_along(n, [box[axis] for box in boxes]) for axis, n in enumerate(shape)]
         lengths = [len(edges) - 1 for edges in self.edges]
         if np.prod(lengths, dtype=float) > MOST_CELLS:
             raise ValueError("too many pieces")

@@ -34,14 +34,16 @@ def part_in_pieces(
 ) -> Part:
     """The recipe of elements of a storage after writes to some of them.
 
-    `near` are the writes that may have to do with them. Along the axes of one of the tensors, all others have to be boxes.
+    `near` are the writes that may have to do with them. Along the axes of one of the tensors, all others must be boxes.
     """
     if any(write.geometry.dtype is not view.dtype for write in near):
         raise InexpressibleError("written as another dtype", where_made(near[-1].values))
     why = "written in pieces that are no boxes of each other"
     last = [write.geometry for write in near[::-1]]
     for base in dict.fromkeys([*last[:4], view.geometry, last[-1]]):
-        whole = place(view.geometry, base) if is_dense(base) else None
+        if not is_dense(base):
+            continue
+        whole = place(view.geometry, base)
         placed = [box for write in near if (box := place(write.geometry, base)) is not None]
         if whole is None or len(placed) < len(near):
             continue
@@ -49,7 +51,9 @@ def part_in_pieces(
             return Canvas(view, whole, near, placed, steps, part_of, drawn_as).part()
         except ValueError as error:
             why = f"written in pieces: {error}"
-    raise InexpressibleError(why, next((found for found in map(where_made, (w.values for w in near[::-1])) if found), ""))
+    raise InexpressibleError(
+        why, next((found for found in map(where_made, (w.values for w in near[::-1])) if found), "")
+    )
 
 
 class Canvas:
@@ -93,9 +97,16 @@ class Canvas:
                 if made is not None:
                     return made
         simple = [_is_simple(self.writes[k].values) for k in shown]
-        if all(simple) and (len(shown) > MOST_CONSTANTS or any(isinstance(self.writes[k].values, Literal) for k in shown)):
-            where = next((where_made(self.writes[k].values) for k in shown[::-1] if where_made(self.writes[k].values)), "")
-            why = next((w.why for k in shown for w in [self.writes[k].values] if isinstance(w, Literal)), "constants in many places")
+        if all(simple) and (
+            len(shown) > MOST_CONSTANTS or any(isinstance(self.writes[k].values, Literal) for k in shown)
+        ):
+            where = next(
+                (where_made(self.writes[k].values) for k in shown[::-1] if where_made(self.writes[k].values)), ""
+            )
+            why = next(
+                (w.why for k in shown for w in [self.writes[k].values] if isinstance(w, Literal)),
+                "constants in many places",
+            )
             raise InexpressibleError(why, where)
         if sum(simple) > MOST_OVER:
             raise InexpressibleError("constants in very many places")
@@ -148,13 +159,13 @@ class Canvas:
             return [0, 1]
         across = np.moveaxis(owners, axis, 0).reshape(owners.shape[axis], -1)
         last: dict[int, int] = {}
-        for place, row in enumerate(across):
+        for at, row in enumerate(across):
             for k in np.unique(row):
-                last[int(k)] = place
+                last[int(k)] = at
         cuts, reach = [0], 0
-        for place, row in enumerate(across):
-            if place > reach:
-                cuts.append(place)
+        for at, row in enumerate(across):
+            if at > reach:
+                cuts.append(at)
             reach = max(reach, *(last[int(k)] for k in np.unique(row)))
         return [*cuts, owners.shape[axis]]
 
@@ -162,7 +173,7 @@ class Canvas:
         """What a write shows of a region, along the canvas's axes."""
         values, box = self.writes[k].values, self.placed[k]
         inside = []
-        for axis, (along, other) in enumerate(zip(region, self.boxes[k])):
+        for along, other in zip(region, self.boxes[k]):
             found = common(along, other)
             assert found is not None
             inside.append(range(along[found[0]], along[found[-1]] + 1, found.step * along.step))
@@ -175,14 +186,14 @@ class Canvas:
             part, axes = in_shape(part, tuple(map(len, box.ranges))), tuple(range(len(box.ranges)))
         # positions in the canvas -> in the dense tensor -> in what was written
         index: list[slice] = []
-        for n, axis in zip(part.shape, axes):
-            if axis is None:
+        for which in axes:
+            if which is None:
                 index.append(slice(None))
                 continue
-            view, own = self.whole.ranges[axis], box.ranges[axis]
-            start = (view[inside[axis][0]] - own.start) // own.step
-            stop = (view[inside[axis][-1]] - own.start) // own.step
-            step = (stop - start) // (len(inside[axis]) - 1) if len(inside[axis]) > 1 else 1
+            view, own = self.whole.ranges[which], box.ranges[which]
+            start = (view[inside[which][0]] - own.start) // own.step
+            stop = (view[inside[which][-1]] - own.start) // own.step
+            step = (stop - start) // (len(inside[which]) - 1) if len(inside[which]) > 1 else 1
             index.append(slice(start, stop + 1, step))
         if any(len(range(*along.indices(n))) != n for n, along in zip(part.shape, index)):
             part = part.part(tuple(index))

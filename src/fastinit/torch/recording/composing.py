@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -13,15 +14,16 @@ from ..memory import DTYPES
 from .canvas import MOST_COPIES, overlap, part_in_pieces
 from .expressions import Computed, Constant, Draw, Expression, Literal, Unset, View, draws_in
 from .folding import ONE_BY_ONE, InexpressibleError, fold
-from .shapes import constant, in_shape, is_constant
+from .shapes import constant, in_shape, initializer_of, is_constant
 from .steps import Step
 
+_ELEMENTWISE = """
+    abs acos add asin atan ceil clamp clamp_max clamp_min clone cos cosh div erf erfc erfinv exp exp2 expm1 floor log
+    log10 log1p log2 logit mul neg pow reciprocal round rsqrt rsub sigmoid sign sin sinh softplus sqrt square sub tan
+    tanh trunc _to_copy
+"""
 #: Functions of each element.
-ELEMENTWISE = frozenset(
-    "abs acos add asin atan ceil clamp clamp_max clamp_min clone cos cosh div erf erfc erfinv exp exp2 expm1 floor log "
-    "log10 log1p log2 logit mul neg pow reciprocal round rsqrt rsub sigmoid sign sin sinh softplus sqrt square sub tan "
-    "tanh trunc _to_copy".split()
-)
+ELEMENTWISE = frozenset(_ELEMENTWISE.split())
 
 
 class Composer:
@@ -56,7 +58,9 @@ class Composer:
             if isinstance(expression, Draw):
                 return self._drawn(expression, steps, expression.shape)
             if isinstance(expression, Constant):
-                return constant(after(torch.full((), expression.value, dtype=expression.dtype), steps), expression.shape, self._seed)
+                return constant(
+                    after(torch.full((), expression.value, dtype=expression.dtype), steps), expression.shape, self._seed
+                )
             if isinstance(expression, Unset):
                 return constant(after(torch.zeros((), dtype=expression.dtype), steps), expression.shape, self._seed)
             if isinstance(expression, View):
@@ -89,7 +93,7 @@ class Composer:
             axis = call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)
             others = [other for other in call.args[0] if math.prod(other.shape)]
             parts = [self.part(other, self._cast(other, expression, steps)) for other in others]
-            if all(map(is_constant, parts)) and len({part.initializer for part in parts}) == 1:
+            if all(map(is_constant, parts)) and len(set(map(initializer_of, parts))) == 1:
                 return in_shape(parts[0], expression.shape)
             return concatenate(parts, axis) if call.name == "cat" else stack(parts, axis)
         if call.name == "repeat":
@@ -150,7 +154,9 @@ def step_of(expression: Computed) -> tuple[Expression, Step] | None:
     options = {key: value for key, value in call.kwargs.items() if key not in ("dtype", "memory_format", "out")}
     if call.name not in ELEMENTWISE or any(isinstance(value, Expression) for value in options.values()):
         return None
-    operand, position, numbers = None, 0, []
+    operand: Expression | None = None
+    position = 0
+    numbers: list[Any] = []
     for place, given in enumerate(call.args):
         if isinstance(given, Expression) and given.shape == expression.shape and operand is None:
             operand, position = given, place

@@ -57,7 +57,7 @@ class Evaluation:
         return self._values(expression)
 
     def _is_recipe(self, call: Call) -> bool:
-        shapes = [other for other in call.expressions()]
+        shapes = list(call.expressions())
         if not shapes or call.name not in ELEMENTWISE:
             return False
         return step_of(Computed(call, 0, shapes[0].shape, shapes[0].dtype)) is not None
@@ -91,7 +91,9 @@ class Evaluation:
 
     def _replayed(self, view: View) -> torch.Tensor:
         storage = torch.UntypedStorage(view.nbytes)
-        if not any(w.geometry == Geometry(0, w.geometry.size, w.geometry.stride, w.geometry.dtype) for w in view.writes[:1]):
+        if not any(
+            w.geometry == Geometry(0, w.geometry.size, w.geometry.stride, w.geometry.dtype) for w in view.writes[:1]
+        ):
             storage.fill_(0)
         for write in view.writes:
             tensor_over(storage, write.geometry).copy_(self._values(write.values))

@@ -35,7 +35,9 @@ def fold(kind: str, parameters: dict[str, Any], steps: Sequence[Step], *, alone:
     if kind == "uniform" and left and left[0].name == "erfinv":
         parameters, count = truncated_by_steps(parameters, left)
         if not count:
-            raise InexpressibleError("erfinv of a uniform draw, not by the numbers of a truncated normal", left[0].where)
+            raise InexpressibleError(
+                "erfinv of a uniform draw, not by the numbers of a truncated normal", left[0].where
+            )
         kind, left = "truncated_normal", left[count:]
     for step in left:
         kind, parameters = _after(kind, parameters, step, alone)

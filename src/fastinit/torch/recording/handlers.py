@@ -83,7 +83,11 @@ def _normal_or_constant(
 def _normal_(recorder: Recorder, func: Any, args: Arguments, options: Options) -> Any:
     tensor, mean, std = _given(args, options, ("mean", "std"), (0.0, 1.0))
     return _draw_into(
-        recorder, func, args, options, lambda: _normal_or_constant(recorder, mean, std, tuple(tensor.shape), tensor.dtype, options)
+        recorder,
+        func,
+        args,
+        options,
+        lambda: _normal_or_constant(recorder, mean, std, tuple(tensor.shape), tensor.dtype, options),
     )
 
 
@@ -113,7 +117,12 @@ def _draw_into(
     recorder: Recorder, func: Any, args: Arguments, options: Options, values: Callable[[], Expression]
 ) -> Any:
     tensor = args[0]
-    if tensor.dtype not in DTYPES or tensor.device.type != "cpu" or tensor.layout is not torch.strided or not tensor.numel():
+    if (
+        tensor.dtype not in DTYPES
+        or tensor.device.type != "cpu"
+        or tensor.layout is not torch.strided
+        or not tensor.numel()
+    ):
         return PASS
     given = {key: value for key, value in options.items() if key != "generator"}
     func(torch.empty(0, dtype=tensor.dtype), *args[1:], **given)  # raises torch's errors
@@ -145,7 +154,11 @@ def _copy_(recorder: Recorder, func: Any, args: Arguments, options: Options) -> 
     if source.device.type != "cpu" or source.layout is not torch.strided or source.is_neg() or source.is_conj():
         return PASS
     source = source.expand(target.shape)
-    if recorder.recorded(source) is None and source.numel() and not any(s for n, s in zip(source.shape, source.stride()) if n > 1):
+    if (
+        recorder.recorded(source) is None
+        and source.numel()
+        and not any(s for n, s in zip(source.shape, source.stride()) if n > 1)
+    ):
         number = source[(0,) * source.dim()].item()
         if not isinstance(number, complex):
             return recorder.write(target, Constant(number, tuple(target.shape), target.dtype))
@@ -247,7 +260,9 @@ def _eye(recorder: Recorder, func: Any, args: Arguments, options: Options) -> An
     return recorder.write(out, recorder.draw("eye", {"gain": 1.0}, shape, out.dtype, None))
 
 
-_zero, _one, _second, _third = (_constant(value) for value in (lambda a: 0, lambda a: 1, lambda a: a[1], lambda a: a[2]))
+_zero, _one, _second, _third = (
+    _constant(value) for value in (lambda a: 0, lambda a: 1, lambda a: a[1], lambda a: a[2])
+)
 _from_0_to_1 = _drawn("uniform", low=0.0, high=1.0)
 _standard = _drawn("normal", mean=0.0, std=1.0)
 

@@ -16,7 +16,7 @@ class Named(NamedTuple):
 
 
 def tensors_of(model: torch.nn.Module) -> dict[str, Named]:
-    """Parameters and persistent buffers, in the order of a state dict; then other buffers, and attributes of modules."""
+    """Parameters and persistent buffers, as a state dict has them; then other buffers, and attributes of modules."""
     kept: dict[str, Named] = {}
     rest: dict[str, Named] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):

@@ -37,7 +37,7 @@ class Operations(TorchDispatchMode):  # type: ignore[misc]
 
 
 @functools.cache
-def _is_foreign(kind: type) -> bool:
+def _is_foreign(kind: Any) -> bool:
     """Whether tensors of a class have their own idea of operations, as DTensor and fake tensors have."""
     return kind.__torch_dispatch__ not in (torch.Tensor.__torch_dispatch__, torch._C._disabled_torch_dispatch_impl)
 
@@ -126,19 +126,19 @@ _ASKING: dict[str, Callable[[torch.Tensor, dict[str, Any]], tuple[str, dict[str,
 
 
 def _asked(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
-    tensor, frame = args[0], _caller()
+    tensor: Any = args[0]
+    frame = _caller()
     if frame is None or frame.f_globals.get("__name__") != "torch.nn.init" or tensor.dtype not in DTYPES:
         return func(*args, **kwargs)
     described = _ASKING.get(frame.f_code.co_name)
-    given = frame.f_locals
-    if described is None or given.get("tensor") is not tensor:
+    given: dict[str, Any] = frame.f_locals
+    if described is None or id(given.get("tensor")) != id(tensor):
         return func(*args, **kwargs)
     found = described(tensor, given)
     if found is None:
         return func(*args, **kwargs)
     with torch._C.DisableTorchFunction():
-        values = recorder.draw(*found, tuple(tensor.shape), tensor.dtype, given.get("generator"))
-        recorder.write(tensor, values)
+        recorder.write(tensor, recorder.draw(*found, tuple(tensor.shape), tensor.dtype, given.get("generator")))
     return True
 
 

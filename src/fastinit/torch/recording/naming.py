@@ -134,6 +134,6 @@ def plain(values: torch.Tensor, seed: int) -> Recipe | None:
     first = values[(0,) * values.dim()]
     if same_bits(values, first.expand(shape)):
         return None if bool(first.isnan()) else constant(first, shape, seed)
-    if values.dim() == 2 and torch.equal(values, torch.eye(*shape, dtype=values.dtype) * first):
+    if values.dim() == 2 and bool(first) and same_bits(values, torch.eye(*shape, dtype=values.dtype) * first + 0.0):
         return Recipe("eye", shape, dtype=dtype, seed=seed, gain=float(first.item()))
     return None

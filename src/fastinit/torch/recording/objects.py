@@ -21,10 +21,11 @@ class NewObjects:
 
     def end(self) -> list[torch.Tensor]:
         """The tensors since `begin`; where objects had been set aside before, since then."""
-        kinds = {torch.Tensor}
+        kinds: set[type] = {torch.Tensor}
         waiting: list[type] = [torch.Tensor]
         while waiting:
-            found = [kind for kind in waiting.pop().__subclasses__() if kind not in kinds]
+            below: list[type] = waiting.pop().__subclasses__()
+            found = [kind for kind in below if kind not in kinds]
             kinds.update(found)
             waiting.extend(found)
         tensors = [found for found in gc.get_objects() if type(found) in kinds]

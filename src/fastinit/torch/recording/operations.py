@@ -23,19 +23,19 @@ SMALL = 1 << 20
 #: How deep expressions are nested.
 DEEPEST = 256
 
+_UNREAD = """
+    alias detach detach_ lift lift_fresh set_ resize_ resize_as_ view _unsafe_view _reshape_alias reshape transpose t
+    expand split unsafe_split unsafe_split_with_sizes unsafe_chunk split_with_sizes chunk unbind as_strided
+    is_same_size is_set_to is_pinned _has_compatible_shallow_copy_type sym_size sym_stride sym_numel sym_storage_offset
+    size stride numel dim storage_offset is_contiguous is_strides_like_format is_non_overlapping_and_dense
+    _assert_tensor_metadata result_type _version requires_grad_ rename_ _fw_primal _make_dual
+"""
 #: Operations that give other tensors of the same memory, or look at no elements.
-UNREAD = frozenset(
-    "alias detach detach_ lift lift_fresh set_ resize_ resize_as_ view _unsafe_view _reshape_alias reshape transpose t "
-    "expand split unsafe_split unsafe_split_with_sizes unsafe_chunk split_with_sizes chunk unbind as_strided "
-    "is_same_size is_set_to is_pinned _has_compatible_shallow_copy_type sym_size sym_stride sym_numel "
-    "sym_storage_offset size stride numel dim storage_offset is_contiguous is_strides_like_format "
-    "is_non_overlapping_and_dense _assert_tensor_metadata result_type _version requires_grad_ rename_ "
-    "_fw_primal _make_dual".split()
-)
+UNREAD = frozenset(_UNREAD.split())
 #: Arguments that operations change without saying so.
 HIDDEN = {"native_batch_norm": (3, 4), "cudnn_batch_norm": (3, 4), "miopen_batch_norm": (3, 4)}
 #: Operations that overwrite all of their first argument, by numbers from torch's generators.
-OVERWRITING = frozenset("exponential_ log_normal_ cauchy_ bernoulli_ geometric_ random_".split())
+OVERWRITING = ("exponential_", "log_normal_", "cauchy_", "bernoulli_", "geometric_", "random_")
 
 #: Packages whose lines tell nothing.
 UNTOLD = frozenset(("torch", "fastinit", "typing_extensions", "contextlib", "copy", "functools"))
@@ -137,8 +137,7 @@ class Recorder:
         self._looking = by
         expression = self.snapshot(tensor)
         with without_modes():
-            made = self._evaluation.values(expression)
-            made = made.clone() if made.shape else made.reshape(()).clone()
+            made = laid_out(self._evaluation.values(expression), tensor.stride())
             if tensor.is_neg():
                 made = torch._neg_view(made)
             self._evaluation.forget()
@@ -193,7 +192,9 @@ class Recorder:
             self._early += 1
         return draw.key
 
-    def draw(self, kind: str, parameters: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype, generator: Any) -> Draw:
+    def draw(
+        self, kind: str, parameters: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype, generator: Any
+    ) -> Draw:
         made = Draw(kind, parameters, shape, dtype, self.seed, line_of_code())
         if generator is not None:
             made.key = drawn_seed(generator), ""
@@ -209,7 +210,7 @@ class Recorder:
             if torch.device(options["device"]).type != "cpu":
                 return PASS
             options["device"] = "meta"
-        written = [args[w] if isinstance(w, int) else kwargs.get(w) for w in plan.written]
+        written: list[Any] = [args[w] if isinstance(w, int) else kwargs.get(w) for w in plan.written]
         if any(not isinstance(w, torch.Tensor) or w.dtype not in DTYPES or self.recorded(w) is None for w in written):
             return PASS
         shadows: dict[int, torch.Tensor] = {}
@@ -294,7 +295,9 @@ class Recorder:
         with without_modes():
             seed, name = self.early_key(draw)
             try:
-                recipe = Recipe(draw.kind, draw.shape, dtype=DTYPES[draw.dtype], seed=seed, name=name, **draw.parameters)
+                recipe = Recipe(
+                    draw.kind, draw.shape, dtype=DTYPES[draw.dtype], seed=seed, name=name, **draw.parameters
+                )
             except (TypeError, ValueError, ArithmeticError):
                 tensor.copy_(self._evaluation.values(draw))
             else:
@@ -325,6 +328,13 @@ class Recorder:
         """How a tensor with memory of its own came to its values, and where."""
         store = STORES.get(tensor)
         return ("values from outside the recording, such as loaded ones", "") if store is None else store.origin
+
+
+def laid_out(values: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+    """A copy of values with these strides, which decide how results lie in memory."""
+    once = values[tuple(slice(None) if stride else slice(0, 1) for stride in strides)]
+    made = torch.empty_strided(once.shape, strides, dtype=values.dtype)
+    return made.copy_(once).expand(values.shape)
 
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -68,7 +68,10 @@ class Report:
             lines += ["", "Drawn early, so that values depend on the order of construction or on a generator:"]
             lines += [f"  {draw.name!r} of {draw.where}: {draw.looked_at}" for draw in self.early]
         if self.left_out:
-            lines += ["", f"No recipes, for their dtypes: {', '.join(name for name, _ in fold([(n, 0) for n in self.left_out]))}"]
+            lines += [
+                "",
+                f"No recipes, for their dtypes: {', '.join(name for name, _ in fold([(n, 0) for n in self.left_out]))}",
+            ]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -77,7 +80,8 @@ class Report:
         dicts = {name: recipe.to_dict() for name, recipe in self.recipes.items()}
         outlines = [outline(d) for d in dicts.values()]
         alike = [
-            (name, (recipe.shape, dtype_of(recipe), like)) for (name, recipe), like in zip(self.recipes.items(), outlines)
+            (name, (recipe.shape, dtype_of(recipe), like))
+            for (name, recipe), like in zip(self.recipes.items(), outlines)
         ]
         rows = [("tensor", "of", "shape", "dtype", "made of")]
         names = list(self.recipes)

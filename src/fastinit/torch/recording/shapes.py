@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from ...functions import literal
+from ...initializers import Initializer
 from ...questions import dtype_of, form
 from ...recipe import Part, Recipe
 from ..memory import DTYPES
@@ -32,8 +33,13 @@ def constant(value: torch.Tensor, shape: Sequence[int], seed: int) -> Recipe:
 
 def is_constant(part: Part) -> bool:
     """Whether it is one number."""
-    named = isinstance(part, Recipe) and part.initializer is not None
-    return bool(named and part.initializer.name in ("zeros", "ones", "constant"))
+    initializer = initializer_of(part)
+    return initializer is not None and initializer.name in ("zeros", "ones", "constant")
+
+
+def initializer_of(part: Part) -> Initializer | None:
+    """The initializer of all of the values; None for a part, and for what is composed of others."""
+    return part.initializer if isinstance(part, Recipe) else None
 
 
 def in_shape(part: Part, shape: Sequence[int]) -> Part:
@@ -41,9 +47,11 @@ def in_shape(part: Part, shape: Sequence[int]) -> Part:
     shape = tuple(shape)
     if part.shape == shape:
         return part
-    if isinstance(part, Recipe) and part.initializer is not None:
-        if is_constant(part) or (part.initializer.name in ONE_BY_ONE and part.size == math.prod(shape)):
-            return Recipe(part.initializer, shape, dtype=dtype_of(part), seed=part.seed, name=part.name or "")
+    initializer = initializer_of(part)
+    if initializer is not None and (
+        is_constant(part) or (initializer.name in ONE_BY_ONE and part.size == math.prod(shape))
+    ):
+        return Recipe(initializer, shape, dtype=dtype_of(part), seed=part.seed, name=part.name or "")
     if isinstance(part, Recipe) and form(part) == "literal":
         return literal(part[...].reshape(shape), dtype_of(part))
     return part.reshape(shape)
