@@ -193,6 +193,11 @@ def module_of(tensors, kept=()):
     return module
 
 
+def strides(tensor):
+    """Those that say something: an axis of one element may have any."""
+    return [stride for size, stride in zip(tensor.shape, tensor.stride()) if size > 1]
+
+
 def check(seed):
     with ft.record(seed=seed) as recording, torch.no_grad():
         draws = Draws()
@@ -205,12 +210,13 @@ def check(seed):
     kept = [filled[f"draw{number}"].clone() for number in range(len(draws.kept))]
     with torch.no_grad():
         again = program(seed, Draws(kept))
-    narrow = any(t.itemsize == 2 for t in again)  # the steps of 16-bit draws are rounded once, not one by one
+    # the steps of 16-bit draws are rounded once, not one by one
+    near = 2e-2 if any(t.itemsize == 2 for t in again) else 1e-5
     for number, expected in enumerate(again):
         seen = filled[f"t{number}"]
-        if seen.dtype != expected.dtype or seen.shape != expected.shape or seen.stride() != expected.stride():
+        if seen.dtype != expected.dtype or seen.shape != expected.shape or strides(seen) != strides(expected):
             told.append(f"t{number} is {seen.dtype} {seen.shape} {seen.stride()}")
-        elif not torch.allclose(seen.double(), expected.double(), rtol=1e-5, atol=2e-2 if narrow else 1e-5):
+        elif not torch.allclose(seen.double(), expected.double(), rtol=near, atol=near):
             told.append(f"t{number} is {seen} and not {expected}")
     if len(set(map(memory_of, again))) != len(set(map(memory_of, pool))):
         told.append("not the same tensors share memory")
