@@ -281,7 +281,9 @@ def test_bfloat16_without_ml_dtypes(monkeypatch):
         fi.recipe("orthogonal", (4, 6), seed=0, dtype="bfloat16"),
         fi.recipe("constant", (4, 6), value=0.3, seed=0, dtype="bfloat16"),
         fi.literal(np.arange(24.0, dtype="bfloat16").reshape(4, 6) / 8),
-        fi.paste(fi.recipe("normal", (4, 6), seed=0, dtype="bfloat16"), 1, fi.literal(np.arange(6.0, dtype="bfloat16"))),
+        fi.paste(
+            fi.recipe("normal", (4, 6), seed=0, dtype="bfloat16"), 1, fi.literal(np.arange(6.0, dtype="bfloat16"))
+        ),
     ],
     ids=lambda recipe: repr(recipe).partition("(")[0] + str(recipe.shape),
 )

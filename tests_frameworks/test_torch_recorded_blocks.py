@@ -80,6 +80,17 @@ def test_a_model_that_has_not_been_filled_is_on_meta():
     assert not torch.equal(weight, before)
 
 
+def test_hooks_of_parameters_stay():
+    calls = []
+    with ft.record(seed=7) as recording:
+        model = nn.Linear(3, 3)
+        model.weight.register_hook(lambda grad: calls.append("hook"))
+        model.bias.register_post_accumulate_grad_hook(lambda p: calls.append("after"))
+    recording.fill_(model)
+    model(torch.ones(2, 3)).sum().backward()
+    assert sorted(calls) == ["after", "hook"]
+
+
 def test_buffers_without_draws_have_their_values_at_once():
     with ft.record(seed=7) as recording:
         model = Small()
@@ -260,6 +271,16 @@ def test_values_that_depend_on_draws_agree_with_them():
     assert torch.equal(module.norm, torch.linalg.vector_norm(module.w.detach(), dim=1))
     assert torch.equal(module.minus, -module.w)
     assert {lost.name for lost in report.literals} == {"norm", "minus"}
+
+
+def test_a_draw_and_its_negative_in_one_tensor():
+    def make():
+        w = torch.randn(3, 5)
+        return torch.cat([w, -w])
+
+    recipe, _, w = of_weight(make)
+    assert torch.equal(w[3:], -w[:3])
+    assert recipe[:3].tolist() == drawn("normal", (3, 5), "w")[...].tolist()
 
 
 def test_literals_say_why_and_where():

@@ -16,6 +16,8 @@ from .storage import geometry_of
 Arguments = tuple[Any, ...]
 Options = dict[str, Any]
 
+#: Options of operations that make tensors, with which the result is certainly a contiguous one.
+PLAIN_OPTIONS = {"dtype", "device", "layout", "pin_memory"}
 #: Rows that are set one by one: at most so many in one call.
 MOST_ROWS = 64
 
@@ -32,6 +34,11 @@ def _creation(values: Callable[[Recorder, Geometry, Arguments, Options], Express
             return PASS
         if like and args[0].layout is not torch.strided:
             return PASS
+        if not like and set(options) <= PLAIN_OPTIONS and func._overloadname in ("memory_format", "default", ""):
+            dtype = options.get("dtype") or torch.get_default_dtype()
+            if dtype in DTYPES and func._schema.name != "aten::full" and 0 not in args[0]:  # as it is nearly always
+                geometry = contiguous(tuple(args[0]), dtype)
+                return recorder.new(geometry, values(recorder, geometry, args, options))
         shadow = {key: value for key, value in options.items() if key not in ("generator", "pin_memory", "names")}
         if func._overloadname.startswith("generator"):
             shadow["generator"] = None
@@ -88,6 +95,7 @@ def _normal_(recorder: Recorder, func: Any, args: Arguments, options: Options) -
         args,
         options,
         lambda: _normal_or_constant(recorder, mean, std, tuple(tensor.shape), tensor.dtype, options),
+        0 <= std < 1e4,
     )
 
 
@@ -101,7 +109,7 @@ def _uniform_(recorder: Recorder, func: Any, args: Arguments, options: Options) 
         numbers = {"low": float(low), "high": float(high)}
         return recorder.draw("uniform", numbers, shape, tensor.dtype, options.get("generator"))
 
-    return _draw_into(recorder, func, args, options, values)
+    return _draw_into(recorder, func, args, options, values, -1e4 < low < high < 1e4)
 
 
 def _given(args: Arguments, options: Options, names: tuple[str, ...], defaults: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -114,8 +122,9 @@ def _given(args: Arguments, options: Options, names: tuple[str, ...], defaults: 
 
 
 def _draw_into(
-    recorder: Recorder, func: Any, args: Arguments, options: Options, values: Callable[[], Expression]
+    recorder: Recorder, func: Any, args: Arguments, options: Options, values: Callable[[], Expression], fine: bool
 ) -> Any:
+    """Draw into a tensor; `fine` where the numbers are such as torch certainly takes."""
     tensor = args[0]
     if (
         tensor.dtype not in DTYPES
@@ -124,8 +133,9 @@ def _draw_into(
         or not tensor.numel()
     ):
         return PASS
-    given = {key: value for key, value in options.items() if key != "generator"}
-    func(torch.empty(0, dtype=tensor.dtype), *args[1:], **given)  # raises torch's errors
+    if not fine:
+        given = {key: value for key, value in options.items() if key != "generator"}
+        func(torch.empty(0, dtype=tensor.dtype), *args[1:], **given)  # raises torch's errors
     if recorder.recorded(tensor) is not None:
         return recorder.write(tensor, values())
     drawn = values()
@@ -178,6 +188,15 @@ def _clone(recorder: Recorder, func: Any, args: Arguments, options: Options) -> 
     if device.type != "cpu":
         return PASS
     return recorder.new(geometry_of(made), cast(recorder.snapshot(source), dtype))
+
+
+def contiguous(shape: tuple[int, ...], dtype: torch.dtype) -> Geometry:
+    """A tensor in C order."""
+    strides, at = [], 1
+    for n in shape[::-1]:
+        strides.append(at)
+        at *= n
+    return Geometry(0, shape, tuple(strides[::-1]), dtype)
 
 
 def cast(expression: Expression, dtype: torch.dtype) -> Expression:
@@ -246,7 +265,7 @@ def _joined(recorder: Recorder, func: Any, args: Arguments, options: Options) ->
         shape[axis] = sum(tensor.shape[axis] for tensor in tensors)
     dtype = functools.reduce(torch.promote_types, [tensor.dtype for tensor in tensors])
     call = Call(func, ([recorder.snapshot(tensor) for tensor in tensors], axis), {}, (), line_of_code())
-    geometry = geometry_of(torch.empty(shape, dtype=dtype, device="meta"))
+    geometry = contiguous(tuple(shape), dtype)
     return recorder.new(geometry, Computed(call, 0, geometry.size, dtype))
 
 

@@ -35,19 +35,21 @@ class Names:
     def __init__(self, tensors: Mapping[str, Expression]) -> None:
         self.keys: dict[Draw, tuple[int, str]] = {}
         counts: Counter[Draw] = Counter()
-        for expression in tensors.values():
-            counts.update(_shown(expression, lambda draw: True)[0])
-        for expression in tensors.values():
-            # what a literal is made of has to keep its values
-            counts.update(draw for draw in _shown(expression, lambda draw: True)[1] for _ in range(2))
+        found = {name: _shown(expression, lambda draw: True) for name, expression in tensors.items()}
+        for shown, buried in found.values():
+            counts.update(shown)
+            counts.update([*buried, *buried])  # what a literal is made of has to keep its values
         self._alone = {draw for draw, count in counts.items() if count == 1 and draw.key is None}
-        sorted_draws = {name: _shown(expression, self.alone) for name, expression in tensors.items()}
+        for name, (shown, _) in found.items():
+            if not self._alone.issuperset(shown):  # what could be mirrored so far may become a literal
+                found[name] = _shown(tensors[name], self.alone)
+        sorted_draws = {name: tuple(map(dict.fromkeys, draws)) for name, draws in found.items()}
         #: Draws that had their names before: something looked at them, or a generator was given.
         self.early = list(dict.fromkeys(d for draws in sorted_draws.values() for d in (*draws[0], *draws[1]) if d.key))
         numbers: Counter[str] = Counter()
-        for shown in (0, 1):
+        for which in (0, 1):
             for name, draws in sorted_draws.items():
-                for draw in draws[shown]:
+                for draw in draws[which]:
                     if draw.key is None and draw not in self.keys:
                         self.keys[draw] = draw.seed, self._next(name, numbers, tensors)
 
@@ -69,7 +71,7 @@ class Names:
 
 
 def _shown(expression: Expression, alone: object) -> tuple[list[Draw], list[Draw]]:
-    """The draws that show in an expression's recipe, and those that its literals are made of."""
+    """The draws that show in an expression's recipe, as often as they do, and those that its literals are made of."""
     shown: list[Draw] = []
     buried: list[Draw] = []
 
@@ -83,7 +85,7 @@ def _shown(expression: Expression, alone: object) -> tuple[list[Draw], list[Draw
         return Recipe("zeros", found.shape, dtype=dtype, seed=0)
 
     Composer(key, alone, stand_in).part(expression)  # type: ignore[arg-type]
-    return list(dict.fromkeys(shown)), list(dict.fromkeys(buried))
+    return shown, buried
 
 
 class Making:

@@ -14,7 +14,7 @@ from ..fill import fill_checked
 from ..memory import DTYPES
 from ..seeds import drawn_seed
 from .evaluating import Evaluation, without_modes
-from .expressions import Call, Computed, Draw, Expression, Geometry, Literal, draws_in
+from .expressions import Call, Computed, Draw, Expression, Geometry, Literal, Write, draws_in
 from .pages import Pages, give_memory
 from .storage import STORES, Store, geometry_of, tensor_over
 
@@ -99,15 +99,15 @@ class Recorder:
         store = STORES.get(tensor)
         return None if store is None or store.exposed else store
 
-    def new(self, geometry: Geometry, values: Expression | None = None) -> torch.Tensor:
-        """A recorded tensor."""
+    def new(self, geometry: Geometry, values: Expression) -> torch.Tensor:
+        """A recorded tensor, the first in its storage."""
         length = 1 + sum((n - 1) * stride for n, stride in zip(geometry.size, geometry.stride))
-        store = Store((geometry.offset + length) * geometry.dtype.itemsize, self)
-        storage = self._pages.storage(store.nbytes)
-        if values is not None:
-            store.append(geometry, values)
+        store = Store(length * geometry.dtype.itemsize, self)
+        made = self._pages.tensor(store.nbytes, geometry.dtype)
+        store.writes.append(Write(geometry, values))
+        storage = made.untyped_storage()
         STORES.add(storage, store)
-        return tensor_over(storage, geometry)
+        return made.set_(storage, 0, geometry.size, geometry.stride)
 
     def write(self, tensor: torch.Tensor, values: Expression) -> torch.Tensor:
         store = self.recorded(tensor)
@@ -126,6 +126,7 @@ class Recorder:
         store = self.recorded(tensor)
         if store is not None:
             return store.view(geometry_of(tensor))
+        STORES.grown(tensor.nbytes)
         with without_modes():
             return Literal(tensor.detach().clone(), *self.origin(tensor))
 
@@ -180,7 +181,7 @@ class Recorder:
         assert store is not None
         copy = Store(store.nbytes, self)
         copy.writes = list(store.writes)
-        storage = self._pages.storage(store.nbytes)
+        storage = self._pages.tensor(store.nbytes, torch.uint8).untyped_storage()
         STORES.add(storage, copy)
         return storage
 
@@ -279,8 +280,8 @@ class Recorder:
         for tensor, temporary in temporaries:
             if temporary.shape != tensor.shape:
                 raise RuntimeError(f"{name} changes the shape of a tensor within record(), which it cannot there")
-            with without_modes():
-                self.write(tensor, Literal(temporary.clone(), why, where))
+            STORES.grown(tensor.nbytes)
+            self.write(tensor, Literal(temporary, why, where))
         self._note_real(func, made)
         if isinstance(made, torch.Tensor):
             return next((tensor for tensor, temporary in temporaries if temporary is made), made)

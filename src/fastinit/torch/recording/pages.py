@@ -27,15 +27,15 @@ class Pages:
         self._start = 0
         self._used = 0
 
-    def storage(self, nbytes: int) -> torch.UntypedStorage:
-        """A storage of `nbytes`, in pages of its own."""
+    def tensor(self, nbytes: int, dtype: torch.dtype) -> torch.Tensor:
+        """A tensor of one axis and `nbytes`, in pages of its own."""
         length = -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
         if self._chunk is None or self._used + length > len(self._chunk):
             self._reserve(max(CHUNK, length))
         array = (ctypes.c_uint8 * nbytes).from_address(self._start + self._used)
         array.chunk = self._chunk  # type: ignore[attr-defined]  # keeps the addresses reserved
         self._used += length
-        return torch.frombuffer(array, dtype=torch.uint8).untyped_storage()
+        return torch.frombuffer(array, dtype=dtype)
 
     def _reserve(self, nbytes: int) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS

@@ -11,6 +11,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from .expressions import Expression, Geometry, View, Write
 
+#: Storages that are gone are looked for when there are this many, or more.
+FEWEST = 1 << 13
+#: So many bytes of values are kept, at most, beyond those of storages in use.
+MOST_GROWN = 16 << 20
+
 
 class Store:
     """The writes to a storage, in order, without those that later ones have covered."""
@@ -29,7 +34,9 @@ class Store:
         self.origin = ("", "")
 
     def append(self, geometry: Geometry, values: Expression) -> None:
-        if covers(geometry, self.nbytes):
+        if (len(self.writes) == 1 and self.writes[0].geometry == geometry) or covers(
+            geometry, self.nbytes
+        ):  # as it is nearly always
             self.writes = []
         elif any(write.geometry == geometry for write in self.writes):
             self.writes = [write for write in self.writes if write.geometry != geometry]
@@ -48,7 +55,8 @@ class Stores:
     def __init__(self) -> None:
         self._found: dict[int, tuple[StorageWeakRef, Store]] = {}
         self._lock = threading.Lock()
-        self._sweep_at = 1024
+        self._sweep_at = FEWEST
+        self._grown = 0
 
     def get(self, tensor: torch.Tensor) -> Store | None:
         """The store of a tensor's storage; None where it is not recorded."""
@@ -64,8 +72,19 @@ class Stores:
         with self._lock:
             self._found[storage._cdata] = StorageWeakRef(storage), store
             if len(self._found) >= self._sweep_at:
-                self._found = {which: found for which, found in self._found.items() if not found[0].expired()}
-                self._sweep_at = max(1024, 2 * len(self._found))
+                self._sweep()
+
+    def grown(self, nbytes: int) -> None:
+        """Let go of what was recorded of storages that are gone, when values in memory have become many."""
+        with self._lock:
+            self._grown += nbytes
+            if self._grown > MOST_GROWN:
+                self._sweep()
+
+    def _sweep(self) -> None:
+        self._found = {which: found for which, found in self._found.items() if not found[0].expired()}
+        self._sweep_at = max(FEWEST, 2 * len(self._found))
+        self._grown = 0
 
 
 #: All recordings of a process share it: a tensor of one may be met in another.
