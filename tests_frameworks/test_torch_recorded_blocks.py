@@ -283,6 +283,30 @@ def test_a_draw_and_its_negative_in_one_tensor():
     assert recipe[:3].tolist() == drawn("normal", (3, 5), "w")[...].tolist()
 
 
+def test_memory_that_is_used_again_is_not_taken_for_what_was_there():
+    kept = []
+    with ft.record(seed=7) as recording:
+        for _ in range(500):
+            torch.randn(64)
+            kept.append(torch.arange(64).to(torch.float32))
+            torch.zeros(64)
+        drawn_ones = [nn.Parameter(torch.randn(64)) for _ in range(50)]
+    assert all(torch.equal(tensor, torch.arange(64.0)) for tensor in kept)
+    module = nn.ParameterList(drawn_ones)
+    assert [recipe.name for recipe in recording.recipes(module).values()] == [str(k) for k in range(50)]
+
+
+def test_zeros_of_both_signs_stay_what_they_are():
+    def make():
+        w = torch.zeros(1, 8)
+        w[:, 1::2] *= -1
+        return w
+
+    recipe, _, w = of_weight(make)
+    assert torch.signbit(w).tolist() == [[False, True] * 4]
+    assert np.signbit(recipe[...]).tolist() == [[False, True] * 4]
+
+
 def test_literals_say_why_and_where():
     def make():
         w = torch.randn(6, 5)
@@ -522,6 +546,32 @@ def test_46_billion_parameters_take_no_memory():
     run = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) < 64
+
+
+TEMPORARY = """
+import resource
+import torch
+import fastinit.torch as ft
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+with ft.record() as recording:
+    torch.randn(4).exponential_().add_(1).sum().item()
+    before = resident()
+    for _ in range(300):
+        w = torch.empty(1 << 20).exponential_()  # 4 MiB that torch draws
+        w[0] = 1
+print((resident() - before) >> 20)
+"""
+
+
+def test_values_of_tensors_that_are_gone_are_let_go():
+    """Of 1200 MiB in all."""
+    run = subprocess.run([sys.executable, "-c", TEMPORARY], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) < 300
 
 
 SILENT = """

@@ -202,6 +202,30 @@ def test_casts_become_the_recipe_of_the_other_dtype():
     assert recipes["weight"] == drawn("uniform", (2, 16), "weight", dtype="float16", low=-bound(16), high=bound(16))
 
 
+@pytest.mark.parametrize(
+    "cast",
+    [
+        lambda w: w.half().float(),
+        lambda w: w.double(),
+        lambda w: w.bfloat16().half(),
+        lambda w: w.half().mul(3).float(),
+    ],
+)
+def test_a_cast_to_a_wider_dtype_keeps_what_was_rounded(cast):
+    recipe = of_parameter(lambda w: cast(torch.randn(6, 5)))
+    assert "literal" in repr(recipe)
+    assert same(ft.tensor(recipe), cast(ft.tensor(drawn("normal"))))
+
+
+def test_steps_that_no_initializer_has():
+    """Of an orthogonal matrix, and of a truncated normal."""
+    assert "literal" in repr(of_parameter(lambda w: nn.init.orthogonal_(w).add_(1)))
+    assert "literal" in repr(of_parameter(lambda w: nn.init.trunc_normal_(w).clamp_(-1, 1)))
+    assert "literal" in repr(of_parameter(lambda w: w.normal_().pow_(2)))
+    values = of_parameter(lambda w: w.normal_().clamp_(-1, 1).mul_(2))[...]
+    assert np.abs(values).max() == 2
+
+
 def test_truncated_normals_made_step_by_step():
     from math import erf, sqrt
 

@@ -29,8 +29,12 @@ def _creation(values: Callable[[Recorder, Geometry, Arguments, Options], Express
     """A handler of an operation that makes a tensor, whose values are told by `values`."""
 
     def create(recorder: Recorder, func: Any, args: Arguments, options: Options) -> Any:
-        device = options.get("device") or (args[0].device if like else "cpu")
-        if torch.device(device).type != "cpu" or options.get("layout") not in (None, torch.strided) or "out" in options:
+        device = options.get("device")
+        if device is None:
+            elsewhere = like and not args[0].is_cpu
+        else:
+            elsewhere = (device if isinstance(device, torch.device) else torch.device(device)).type != "cpu"
+        if elsewhere or options.get("layout") not in (None, torch.strided) or "out" in options:
             return PASS
         if like and args[0].layout is not torch.strided:
             return PASS
@@ -136,9 +140,11 @@ def _draw_into(
     if not fine:
         given = {key: value for key, value in options.items() if key != "generator"}
         func(torch.empty(0, dtype=tensor.dtype), *args[1:], **given)  # raises torch's errors
-    if recorder.recorded(tensor) is not None:
-        return recorder.write(tensor, values())
+    store = recorder.recorded(tensor)
     drawn = values()
+    if store is not None:
+        store.append(geometry_of(tensor), drawn)
+        return tensor
     return recorder.fill_now(tensor, drawn) if isinstance(drawn, Draw) else PASS
 
 
@@ -147,14 +153,17 @@ def _draw_into(
 
 def _fill_(recorder: Recorder, func: Any, args: Arguments, options: Options) -> Any:
     tensor = args[0]
-    if recorder.recorded(tensor) is None or tensor.dtype not in DTYPES:
+    store = recorder.recorded(tensor)
+    if store is None or tensor.dtype not in DTYPES:
         return PASS
     value: Any = args[1] if len(args) > 1 else 0
     if isinstance(value, torch.Tensor):
         value = (recorder.values(value, "a number") if recorder.recorded(value) else value).item()
     if isinstance(value, complex):
         return PASS
-    return recorder.write(tensor, Constant(value, tuple(tensor.shape), tensor.dtype))
+    geometry = geometry_of(tensor)
+    store.append(geometry, Constant(value, geometry.size, geometry.dtype))
+    return tensor
 
 
 def _copy_(recorder: Recorder, func: Any, args: Arguments, options: Options) -> Any:

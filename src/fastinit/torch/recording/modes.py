@@ -50,9 +50,11 @@ class Functions(TorchFunctionMode):  # type: ignore[misc]
         self._recorder = recorder
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
         handler = _HANDLERS.get(func)
-        if handler is None or not args or not isinstance(args[0], torch.Tensor):
+        if handler is None:
+            return func(*args, **kwargs) if kwargs else func(*args)
+        kwargs = kwargs or {}
+        if not args or not isinstance(args[0], torch.Tensor):
             return func(*args, **kwargs)
         if handler is _other_memory:
             return handler(self._recorder, func, args, kwargs)

@@ -93,8 +93,8 @@ class Recorder:
     # ---- tensors and their stores ------------------------------------------------------------------------------
 
     def recorded(self, tensor: torch.Tensor) -> Store | None:
-        """The store of a tensor whose values are not in its memory."""
-        if not tensor.is_cpu:
+        """The store of a tensor whose values are not in its memory; None for one without elements, too."""
+        if not tensor.is_cpu or not tensor.numel():
             return None
         store = STORES.get(tensor)
         return None if store is None or store.exposed else store

@@ -226,7 +226,10 @@ def _let_go(recorder: Recorder, tensors: Iterable[torch.Tensor]) -> None:
     for tensor in tensors:
         store = recorder.recorded(tensor)
         if store is not None and store.owner is recorder:
-            found.setdefault(store, []).append(tensor)
+            if store in found:
+                found[store].append(tensor)
+            else:
+                found[store] = [tensor]
     for store, sharing in found.items():
         one = sharing[0]
         if (

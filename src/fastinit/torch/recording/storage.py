@@ -34,9 +34,8 @@ class Store:
         self.origin = ("", "")
 
     def append(self, geometry: Geometry, values: Expression) -> None:
-        if (len(self.writes) == 1 and self.writes[0].geometry == geometry) or covers(
-            geometry, self.nbytes
-        ):  # as it is nearly always
+        again = len(self.writes) == 1 and self.writes[0].geometry == geometry  # as it is nearly always
+        if again or covers(geometry, self.nbytes):
             self.writes = []
         elif any(write.geometry == geometry for write in self.writes):
             self.writes = [write for write in self.writes if write.geometry != geometry]
@@ -92,7 +91,7 @@ STORES = Stores()
 
 
 def geometry_of(tensor: torch.Tensor) -> Geometry:
-    return Geometry(tensor.storage_offset(), tuple(tensor.size()), tuple(tensor.stride()), tensor.dtype)
+    return Geometry(tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
 
 
 def covers(geometry: Geometry, nbytes: int) -> bool:
