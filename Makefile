@@ -11,10 +11,11 @@ FRAMEWORKS = .venv-frameworks
 # by its exact version: any other brings gigabytes of CUDA
 TORCH = torch==2.13.0
 
-.PHONY: help test test-frameworks demo lint format bench bench-full portability package sanitize fuzz pictures docs clean
+.PHONY: help test test-frameworks test-frameworks-full demo lint format bench bench-full portability package sanitize fuzz pictures docs clean
 help:
 	@echo "make test         build into .venv and run the tests"
 	@echo "make test-frameworks  install torch, JAX, Keras, Dask and what goes with them, and run the adapters' tests"
+	@echo "make test-frameworks-full  record all models that it knows of transformers and timm, not a few of them"
 	@echo "make demo         initialise all of TinyLlama-1.1B in one buffer"
 	@echo "make bench        measure against torch, NumPy, Randompack and a constant fill, in six minutes"
 	@echo "make bench-full   measure everything, also against JAX, TensorFlow and transformers"
@@ -27,7 +28,8 @@ help:
 	@echo "make lint         ruff, mypy, clang-format"
 	@echo "make format       let them rewrite"
 	@echo "make clean        remove what these have made"
-	@echo "QUICK=1 ends the benchmarks early; sanitize does a quarter then, fuzz a minute, pictures replace none"
+	@echo "QUICK=1 ends the benchmarks early; sanitize does a quarter then, fuzz a minute, pictures replace none,"
+	@echo "        test-frameworks-full takes every twelfth model"
 
 $(BIN)/python $(FRAMEWORKS)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
@@ -55,6 +57,13 @@ $(FRAMEWORKS)/group-frameworks: $(FRAMEWORKS)/bin/python pyproject.toml
 test-frameworks: $(FRAMEWORKS)/group-frameworks $(FRAMEWORKS)/built
 	$(FRAMEWORKS)/bin/python -m pytest -q -W default tests_frameworks
 	NEED_ALL=1 $(FRAMEWORKS)/bin/python -m pytest -q -W default tests/test_documents.py
+
+# without what they depend on: timm asks for torchvision, and torchvision's wheel for a torch with CUDA
+$(FRAMEWORKS)/timm: $(FRAMEWORKS)/bin/python
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --no-deps --target $@ timm==1.0.31 torchvision==0.28.0 pillow
+
+test-frameworks-full: $(FRAMEWORKS)/group-frameworks $(FRAMEWORKS)/built $(FRAMEWORKS)/timm
+	FULL=1 QUICK=$(QUICK) $(FRAMEWORKS)/bin/python -m pytest -q -W default tests_frameworks/test_recorded_models.py
 
 demo: $(VENV)/built
 	$(BIN)/python examples/tinyllama.py

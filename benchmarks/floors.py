@@ -40,6 +40,10 @@ FLOORS = {
     ("checkpoint", "4 GiB to memory", "NumPy, save_file"): (8, None),
     ("checkpoint", "4 GiB to disk", "NumPy, save_file"): (8, None),
     ("construction", "Llama, 1,100,048,384 parameters", "torch"): (4, 10),
+    ("recording", "Llama", "meta"): (0.67, 1),
+    ("recording", "Mixtral", "meta"): (0.67, 1),
+    ("recording", "BERT", "meta"): (0.67, 1),
+    ("recording", "2000 x Linear(8, 8)", "meta"): (0.67, 1),
     ("many_tensors", "verify 50,000 tensors", "load_file, compare"): (0.3, None),
     ("many_tensors", "write 2,000 shards", "save_file, synced"): (1, None),
 }
