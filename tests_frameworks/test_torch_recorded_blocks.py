@@ -479,6 +479,53 @@ SIZES = {
 }
 
 
+def test_llama():
+    """Tied, in bfloat16; by the names of its state dict, in its order; every matrix by its own name."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        **SIZES, num_key_value_heads=1, tie_word_embeddings=True, pad_token_id=0, initializer_range=0.05
+    )
+    with ft.record(seed=7) as recording:
+        model = LlamaForCausalLM._from_config(config, dtype=torch.bfloat16)
+    report = recording.report(model)
+    assert list(report.recipes) == [name for name in model.state_dict() if name != "lm_head.weight"]
+    assert not report.literals
+    assert not report.early
+    for name, recipe in report.recipes.items():
+        normal = drawn("normal", recipe.shape, name, dtype="bfloat16", std=0.05)
+        if name == "model.embed_tokens.weight":
+            zeros = fi.recipe("zeros", (32,), dtype="bfloat16", seed=7)
+            assert recipe == fi.paste(normal, 0, zeros)
+        else:
+            assert recipe == (normal if recipe.ndim == 2 else drawn("ones", recipe.shape, name, dtype="bfloat16"))
+    recording.fill_(model)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert torch.isfinite(model(torch.tensor([[1, 2, 3]])).logits).all()
+    assert all(same(tensor, ft.tensor(report.recipes[name])) for name, tensor in model.named_parameters())
+
+
+def test_t5_and_mamba():
+    """Every draw shows; Mamba's A_log and steps are literals, with the line of code that computes them."""
+    from transformers import MambaConfig, MambaForCausalLM, T5Config, T5ForConditionalGeneration
+
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4, "vocab_size": 100}
+    with ft.record(seed=7) as recording:
+        t5 = T5ForConditionalGeneration(T5Config(**sizes))
+        mamba = MambaForCausalLM(MambaConfig(hidden_size=32, num_hidden_layers=1, vocab_size=100, state_size=4))
+    assert not recording.report(t5).literals
+    report = recording.report(mamba)
+    assert {lost.name for lost in report.literals} == {
+        "backbone.layers.0.mixer.A_log",
+        "backbone.layers.0.mixer.dt_proj.bias",
+    }
+    assert all("modeling_mamba.py:" in lost.where for lost in report.literals)
+    assert not report.early
+    recording.fill_(mamba)
+    expected = torch.log(torch.arange(1, 5, dtype=torch.float32)).expand(64, -1)
+    assert torch.equal(mamba.backbone.layers[0].mixer.A_log, expected)
+
+
 def test_loaded_weights_stay_and_missing_heads_are_recorded(tmp_path):
     from transformers import BertConfig, BertForSequenceClassification, BertModel
 
