@@ -189,6 +189,38 @@ def test_meta_then_memory_then_values(outside):
     assert torch.equal(model.kept, torch.ones(2))
 
 
+def test_parameters_that_were_there_and_get_other_memory():
+    """By ``.data``, as ``Module.to`` does it: then their values are recorded, and they go to meta, too."""
+    model = nn.Linear(3, 3)
+    weight = model.weight
+    with ft.record(seed=7) as recording:
+        model.weight.data = torch.randn(3, 3)
+        model.bias.data = model.bias.data.new_zeros(3)
+    assert weight is model.weight
+    assert weight.is_meta
+    assert recording.recipes(model)["weight"] == drawn("normal", (3, 3), "weight")
+    recording.fill_(model)
+    assert same(weight, drawn("normal", (3, 3), "weight")[...])
+
+
+def test_deep_copies_of_buffers_are_not_looked_at():
+    def make():
+        module = nn.Module()
+        module.a = nn.Buffer(torch.randn(4, 3))
+        module.b = nn.Buffer(module.a[:2])
+        return nn.ModuleList([module, copy.deepcopy(module)])
+
+    with ft.record(seed=7) as recording:
+        modules = make()
+    report = recording.report(modules)
+    assert not report.early
+    assert report.recipes["1.a"] == report.recipes["0.a"] == drawn("normal", (4, 3), "0.a")
+    recording.fill_(modules)
+    modules[1].a.zero_()
+    assert not modules[1].b.any()  # of the same memory, as in the original
+    assert same(modules[0].b, drawn("normal", (4, 3), "0.a")[:2])
+
+
 def test_tensors_that_were_there_are_filled_at_once():
     model = Small()
     with ft.record(seed=7) as recording:
@@ -297,14 +329,15 @@ def test_memory_that_is_used_again_is_not_taken_for_what_was_there():
 
 
 def test_zeros_of_both_signs_stay_what_they_are():
-    def make():
-        w = torch.zeros(1, 8)
+    def make(zeros):
+        w = zeros()
         w[:, 1::2] *= -1
         return w
 
-    recipe, _, w = of_weight(make)
-    assert torch.signbit(w).tolist() == [[False, True] * 4]
-    assert np.signbit(recipe[...]).tolist() == [[False, True] * 4]
+    for zeros in (lambda: torch.zeros(1, 8), lambda: torch.arange(8.0).view(1, 8) * 0):
+        recipe, _, w = of_weight(lambda zeros=zeros: make(zeros))
+        assert torch.signbit(w).tolist() == [[False, True] * 4]
+        assert np.signbit(recipe[...]).tolist() == [[False, True] * 4]
 
 
 def test_elements_that_repeat():
