@@ -156,6 +156,15 @@ class Recorder:
         self.fill_storage(storage, store)
         store.exposed = True
 
+    def keep_memory(self, storage: torch.UntypedStorage, store: Store) -> None:
+        """Give memory and values to a storage that somebody holds who cannot be given another one."""
+        self._looking = "what holds it in C++"
+        kept = Store(store.nbytes, self)
+        kept.writes, kept.exposed = list(store.writes), True
+        STORES.add(storage, kept)
+        give_memory(storage)
+        self.fill_storage(storage, kept)
+
     def fill_storage(self, storage: torch.UntypedStorage, store: Store) -> None:
         """Write what a store says to memory."""
         with without_modes():

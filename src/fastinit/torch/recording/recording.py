@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from ...recipe import Recipe
 from ...stream import check_seed
@@ -132,18 +133,19 @@ class Recording:
         Report
             Prints as a text.
         """
-        expressions = self._expressions(model)
-        names = Names(expressions)
-        making = Making(names, self.seed)
-        recipes, literals, left_out = {}, [], []
-        for name, (tensor, kept) in tensors_of(model).items():
-            if kept and tensor.dtype not in DTYPES:
-                left_out.append(name)
-            elif kept and name in expressions:
-                recipes[name] = making.recipe(name, expressions[name])
-                literals += [Lost(name, *lost) for lost in making.literals]
-        early = [Early(draw.key[1], draw.where, draw.looked_at) for draw in names.early if draw.key is not None]
-        return Report(recipes, literals, early, left_out)
+        with without_modes():  # which are in force within the block
+            expressions = self._expressions(model)
+            names = Names(expressions)
+            making = Making(names, self.seed)
+            recipes, literals, left_out = {}, [], []
+            for name, (tensor, kept) in tensors_of(model).items():
+                if kept and tensor.dtype not in DTYPES:
+                    left_out.append(name)
+                elif kept and name in expressions:
+                    recipes[name] = making.recipe(name, expressions[name])
+                    literals += [Lost(name, *lost) for lost in making.literals]
+            early = [Early(draw.key[1], draw.where, draw.looked_at) for draw in names.early if draw.key is not None]
+            return Report(recipes, literals, early, left_out)
 
     def fill_(self, model: torch.nn.Module) -> torch.nn.Module:
         """Give the recorded model its memory and values.
@@ -181,7 +183,8 @@ class Recording:
                     memory[store] = torch.UntypedStorage(store.nbytes)
                 made = tensor_over(memory[store], geometry_of(tensor))
                 if name in expressions and tensor.dtype in DTYPES:
-                    fill_(made, making.recipe(name, expressions[name]))
+                    once = tuple(slice(None) if stride else slice(0, 1) for stride in made.stride())  # elements repeat
+                    fill_(made[once], making.recipe(name, expressions[name]).part(once))
                 elif name in expressions:
                     made.copy_(making.values(expressions[name]))
                 filled[id(tensor)] = tensor, made
@@ -230,29 +233,25 @@ def _let_go(recorder: Recorder, tensors: Iterable[torch.Tensor]) -> None:
                 found[store].append(tensor)
             else:
                 found[store] = [tensor]
+    before = [(store, StorageWeakRef(sharing[0].untyped_storage())) for store, sharing in found.items()]
     for store, sharing in found.items():
-        one = sharing[0]
-        if (
-            isinstance(one, torch.nn.Parameter)
-            and len(sharing) == 1
-            and one.nbytes == store.nbytes
-            and one.is_contiguous()
-        ):
-            meta = torch.empty_strided(
-                one.size(), one.stride(), dtype=one.dtype, device="meta"
-            )  # half the time of below
-            STORES.add(meta.untyped_storage(), store)
-            _swap(one, meta)
-            continue
         if _is_left(store, sharing):
             storage = torch.UntypedStorage(store.nbytes)
             recorder.fill_storage(storage, store)
             store.exposed = store.filled = True
         else:
+            one = sharing[0]
+            if len(sharing) == 1 and one.nbytes == store.nbytes and one.is_contiguous():  # half the time of below
+                _swap(one, torch.empty_strided(one.size(), one.stride(), dtype=one.dtype, device="meta"))
+                STORES.add(one.untyped_storage(), store)
+                continue
             storage = torch.UntypedStorage(store.nbytes, device="meta")
         STORES.add(storage, store)
         for tensor in sharing:
             _swap(tensor, tensor_over(storage, geometry_of(tensor)))
+    for store, reference in before:
+        if not reference.expired():  # C++ holds it, as scripted modules do
+            recorder.keep_memory(torch.UntypedStorage._new_with_weak_ptr(reference.cdata), store)
 
 
 def _is_left(store: Store, sharing: Iterable[torch.Tensor]) -> bool:
