@@ -131,6 +131,7 @@ class Arithmetic(nn.Module):
         self.moved = nn.Parameter(torch.rand(64, 32) * 2 - 1)
         self.divided = nn.Parameter(torch.empty(64, 32).uniform_(-1, 1) / 8)
         self.negated = nn.Parameter(-torch.rand(64, 32))
+        self.mirrored = nn.Parameter(-nn.init.trunc_normal_(torch.empty(64, 32), 0.1, 0.5, a=-0.2, b=1.5))
         self.narrow = nn.Parameter(torch.randn(64, 32).half())
         self.clamped = nn.Parameter(torch.randn(64, 32).clamp_(-0.5, 2))
         self.squared = nn.Parameter(torch.randn(64, 32) ** 2)

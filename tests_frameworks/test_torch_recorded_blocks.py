@@ -189,6 +189,38 @@ def test_meta_then_memory_then_values(outside):
     assert torch.equal(model.kept, torch.ones(2))
 
 
+def test_parameters_that_were_there_and_get_other_memory():
+    """By ``.data``, as ``Module.to`` does it: then their values are recorded, and they go to meta, too."""
+    model = nn.Linear(3, 3)
+    weight = model.weight
+    with ft.record(seed=7) as recording:
+        model.weight.data = torch.randn(3, 3)
+        model.bias.data = model.bias.data.new_zeros(3)
+    assert weight is model.weight
+    assert weight.is_meta
+    assert recording.recipes(model)["weight"] == drawn("normal", (3, 3), "weight")
+    recording.fill_(model)
+    assert same(weight, drawn("normal", (3, 3), "weight")[...])
+
+
+def test_deep_copies_of_buffers_are_not_looked_at():
+    def make():
+        module = nn.Module()
+        module.a = nn.Buffer(torch.randn(4, 3))
+        module.b = nn.Buffer(module.a[:2])
+        return nn.ModuleList([module, copy.deepcopy(module)])
+
+    with ft.record(seed=7) as recording:
+        modules = make()
+    report = recording.report(modules)
+    assert not report.early
+    assert report.recipes["1.a"] == report.recipes["0.a"] == drawn("normal", (4, 3), "0.a")
+    recording.fill_(modules)
+    modules[1].a.zero_()
+    assert not modules[1].b.any()  # of the same memory, as in the original
+    assert same(modules[0].b, drawn("normal", (4, 3), "0.a")[:2])
+
+
 def test_tensors_that_were_there_are_filled_at_once():
     model = Small()
     with ft.record(seed=7) as recording:
@@ -297,14 +329,15 @@ def test_memory_that_is_used_again_is_not_taken_for_what_was_there():
 
 
 def test_zeros_of_both_signs_stay_what_they_are():
-    def make():
-        w = torch.zeros(1, 8)
+    def make(zeros):
+        w = zeros()
         w[:, 1::2] *= -1
         return w
 
-    recipe, _, w = of_weight(make)
-    assert torch.signbit(w).tolist() == [[False, True] * 4]
-    assert np.signbit(recipe[...]).tolist() == [[False, True] * 4]
+    for zeros in (lambda: torch.zeros(1, 8), lambda: torch.arange(8.0).view(1, 8) * 0):
+        recipe, _, w = of_weight(lambda zeros=zeros: make(zeros))
+        assert torch.signbit(w).tolist() == [[False, True] * 4]
+        assert np.signbit(recipe[...]).tolist() == [[False, True] * 4]
 
 
 def test_elements_that_repeat():
@@ -477,6 +510,53 @@ SIZES = {
     "num_attention_heads": 2,
     "vocab_size": 100,
 }
+
+
+def test_llama():
+    """Tied, in bfloat16; by the names of its state dict, in its order; every matrix by its own name."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        **SIZES, num_key_value_heads=1, tie_word_embeddings=True, pad_token_id=0, initializer_range=0.05
+    )
+    with ft.record(seed=7) as recording:
+        model = LlamaForCausalLM._from_config(config, dtype=torch.bfloat16)
+    report = recording.report(model)
+    assert list(report.recipes) == [name for name in model.state_dict() if name != "lm_head.weight"]
+    assert not report.literals
+    assert not report.early
+    for name, recipe in report.recipes.items():
+        normal = drawn("normal", recipe.shape, name, dtype="bfloat16", std=0.05)
+        if name == "model.embed_tokens.weight":
+            zeros = fi.recipe("zeros", (32,), dtype="bfloat16", seed=7)
+            assert recipe == fi.paste(normal, 0, zeros)
+        else:
+            assert recipe == (normal if recipe.ndim == 2 else drawn("ones", recipe.shape, name, dtype="bfloat16"))
+    recording.fill_(model)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert torch.isfinite(model(torch.tensor([[1, 2, 3]])).logits).all()
+    assert all(same(tensor, ft.tensor(report.recipes[name])) for name, tensor in model.named_parameters())
+
+
+def test_t5_and_mamba():
+    """Every draw shows; Mamba's A_log and steps are literals, with the line of code that computes them."""
+    from transformers import MambaConfig, MambaForCausalLM, T5Config, T5ForConditionalGeneration
+
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4, "vocab_size": 100}
+    with ft.record(seed=7) as recording:
+        t5 = T5ForConditionalGeneration(T5Config(**sizes))
+        mamba = MambaForCausalLM(MambaConfig(hidden_size=32, num_hidden_layers=1, vocab_size=100, state_size=4))
+    assert not recording.report(t5).literals
+    report = recording.report(mamba)
+    assert {lost.name for lost in report.literals} == {
+        "backbone.layers.0.mixer.A_log",
+        "backbone.layers.0.mixer.dt_proj.bias",
+    }
+    assert all("modeling_mamba.py:" in lost.where for lost in report.literals)
+    assert not report.early
+    recording.fill_(mamba)
+    expected = torch.log(torch.arange(1, 5, dtype=torch.float32)).expand(64, -1)
+    assert torch.equal(mamba.backbone.layers[0].mixer.A_log, expected)
 
 
 def test_loaded_weights_stay_and_missing_heads_are_recorded(tmp_path):

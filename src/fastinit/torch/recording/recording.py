@@ -133,18 +133,19 @@ class Recording:
         Report
             Prints as a text.
         """
-        expressions = self._expressions(model)
-        names = Names(expressions)
-        making = Making(names, self.seed)
-        recipes, literals, left_out = {}, [], []
-        for name, (tensor, kept) in tensors_of(model).items():
-            if kept and tensor.dtype not in DTYPES:
-                left_out.append(name)
-            elif kept and name in expressions:
-                recipes[name] = making.recipe(name, expressions[name])
-                literals += [Lost(name, *lost) for lost in making.literals]
-        early = [Early(draw.key[1], draw.where, draw.looked_at) for draw in names.early if draw.key is not None]
-        return Report(recipes, literals, early, left_out)
+        with without_modes():  # which are in force within the block
+            expressions = self._expressions(model)
+            names = Names(expressions)
+            making = Making(names, self.seed)
+            recipes, literals, left_out = {}, [], []
+            for name, (tensor, kept) in tensors_of(model).items():
+                if kept and tensor.dtype not in DTYPES:
+                    left_out.append(name)
+                elif kept and name in expressions:
+                    recipes[name] = making.recipe(name, expressions[name])
+                    literals += [Lost(name, *lost) for lost in making.literals]
+            early = [Early(draw.key[1], draw.where, draw.looked_at) for draw in names.early if draw.key is not None]
+            return Report(recipes, literals, early, left_out)
 
     def fill_(self, model: torch.nn.Module) -> torch.nn.Module:
         """Give the recorded model its memory and values.
