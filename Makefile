@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 CORE = $(wildcard src/fastinit/csrc/*.[ch])
-ALL_C = $(CORE) $(wildcard tests/*.c tests/*/*.c tools/*.c benchmarks/*.[ch])
+ALL_C = $(CORE) $(wildcard src/fastinit/csrc/*.cu src/fastinit/csrc/nvrtc/*.h tests/cuda/host/*.[hc]* tests/*.c tests/*/*.c tools/*.c benchmarks/*.[ch])
 SOURCES = pyproject.toml setup.py src/fastinit/_kernels.pyx src/fastinit/_kernels.pxd src/fastinit/kernels.pxd $(CORE)
 
 # the frameworks have an environment of their own: make test stays light
@@ -11,10 +11,12 @@ FRAMEWORKS = .venv-frameworks
 # by its exact version: any other brings gigabytes of CUDA
 TORCH = torch==2.13.0
 
-.PHONY: help test test-frameworks demo lint format bench bench-full portability package sanitize fuzz pictures docs clean
+.PHONY: help test test-frameworks test-cuda-host test-gpu demo lint format bench bench-full portability package sanitize fuzz pictures docs clean
 help:
 	@echo "make test         build into .venv and run the tests"
 	@echo "make test-frameworks  install torch, JAX, Keras, Dask and what goes with them, and run the adapters' tests"
+	@echo "make test-cuda-host  the GPU's kernels on the CPU, and what NVRTC makes of them: needs g++, no GPU"
+	@echo "make test-gpu     the GPU's kernels on a GPU, beside what torch and CuPy there have; says so without one"
 	@echo "make demo         initialise all of TinyLlama-1.1B in one buffer"
 	@echo "make bench        measure against torch, NumPy, Randompack and a constant fill, in six minutes"
 	@echo "make bench-full   measure everything, also against JAX, TensorFlow and transformers"
@@ -55,6 +57,15 @@ $(FRAMEWORKS)/group-frameworks: $(FRAMEWORKS)/bin/python pyproject.toml
 test-frameworks: $(FRAMEWORKS)/group-frameworks $(FRAMEWORKS)/built
 	$(FRAMEWORKS)/bin/python -m pytest -q -W default tests_frameworks
 	NEED_ALL=1 $(FRAMEWORKS)/bin/python -m pytest -q -W default tests/test_documents.py
+
+# the kernels of CUDA devices by g++, and by NVRTC, which needs no GPU
+test-cuda-host: $(VENV)/built $(VENV)/group-test $(VENV)/group-cuda
+	$(BIN)/python -m pytest -q tests/cuda
+
+# on the GPU's machine, with the Python whose torch, CuPy and JAX it has: make test-gpu GPU_PYTHON=python3
+GPU_PYTHON ?= $(BIN)/python
+test-gpu: $(VENV)/built $(VENV)/group-test $(VENV)/group-cuda
+	$(GPU_PYTHON) -m pytest -q -rs -W default tests/gpu
 
 demo: $(VENV)/built
 	$(BIN)/python examples/tinyllama.py

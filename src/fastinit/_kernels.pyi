@@ -29,7 +29,6 @@ VALUES_BYTES: int
 PLAN_BYTES: int
 
 def packed_plan(address: int, first_index: int, axes: Sequence[tuple[int, int, int, int]]) -> bytes: ...
-
 def fill(values: Values, out: np.ndarray[Any, Any], first_index: int, axes: Sequence[Axis], threads: int) -> None: ...
 def fill_each(
     values: list[Values],

@@ -14,7 +14,8 @@
 
 #include "coefficients.h"
 
-static_assert(sizeof(fi_values) == VALUES_BYTES && sizeof(fi_plan) == PLAN_BYTES, "the host lays structs out otherwise");
+static_assert(sizeof(fi_values) == VALUES_BYTES && sizeof(fi_plan) == PLAN_BYTES,
+              "the host lays structs out otherwise");
 
 #define FN(name) name
 #define UNROLL _Pragma("unroll")
@@ -28,11 +29,13 @@ static_assert(sizeof(fi_values) == VALUES_BYTES && sizeof(fi_plan) == PLAN_BYTES
 
 /* The order of these constants is that of fi_dtype and fi_distribution, which the preprocessor cannot read. */
 enum {
-    SIZE = DTYPE == FI_FLOAT64 ? 8 : DTYPE == FI_FLOAT32 ? 4 : 2, /* of an element, in bytes */
-    UNIT = 16 / SIZE,                                             /* elements that a thread makes at a time */
-    UNIT_BLOCKS = SIZE == 2 ? 2 : 1,                              /* blocks of words that these need */
-    THREADS = 256,                                                /* of a block */
-    IN_FLIGHT = 2, /* units of a thread at once: on an H200 2 to 4 were best (a sketch's figures) */
+    SIZE = DTYPE == FI_FLOAT64   ? 8
+           : DTYPE == FI_FLOAT32 ? 4
+                                 : 2, /* of an element, in bytes */
+    UNIT = 16 / SIZE,                 /* elements that a thread makes at a time */
+    UNIT_BLOCKS = SIZE == 2 ? 2 : 1,  /* blocks of words that these need */
+    THREADS = 256,                    /* of a block */
+    IN_FLIGHT = 2,                    /* units of a thread at once: on an H200 2 to 4 were best (a sketch's figures) */
 };
 
 /* Words of consecutive blocks. */
@@ -137,9 +140,9 @@ LANE uint64_t divide(uint64_t *left, uint64_t n) {
     return from % n;
 }
 
-/* Any plan. Along axis `run`, flat indices are neighbours: it is cut into `run_units` units, which begin at multiples of
- * UNIT, so that the first and the last of them may be partly or wholly outside. -1: there is no such axis, and a thread
- * makes one element. Threads go along memory. */
+/* Any plan. Along axis `run`, flat indices are neighbours: it is cut into `run_units` units, which begin at multiples
+ * of UNIT, so that the first and the last of them may be partly or wholly outside. -1: there is no such axis, and a
+ * thread makes one element. Threads go along memory. */
 extern "C" __global__ void __launch_bounds__(THREADS)
     fill_plan(const __grid_constant__ fi_values values, const __grid_constant__ fi_plan plan, uint64_t units, int run,
               uint64_t run_units) {

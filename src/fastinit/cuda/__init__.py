@@ -80,9 +80,7 @@ def fill(out: Any, recipe: Part, *, index: Any = ..., stream: Any = None) -> Any
 def check_on_device(recipe: Part) -> None:
     """TypeError for a recipe whose values can be made in the CPU's memory only."""
     if is_made_on_host(recipe):
-        raise TypeError(
-            "orthogonal matrices are not made on GPUs yet: fill an array in the CPU's memory, and copy it"
-        )
+        raise TypeError("orthogonal matrices are not made on GPUs yet: fill an array in the CPU's memory, and copy it")
 
 
 def write(
@@ -113,12 +111,12 @@ def _stream(cuda: Driver, out: Any, device: int, own: int | None, given: Any) ->
         if where is not None and where != device:
             raise ValueError(f"the stream is of CUDA device {where}, but out is on device {device}")
         return number
-    number = current_stream(out, device)
-    if number is not None:
-        return number
+    theirs = current_stream(out, device)
+    if theirs is not None:
+        return theirs
     current = cuda.current()
     if current is not None and current != device:
         raise ValueError(
-            f"out is on CUDA device {device}, but the current device is {current}: make it the current one, or give stream="
+            f"out is on CUDA device {device}, but the current device is {current}: change to it, or give stream="
         )
     return 0 if own is None else own

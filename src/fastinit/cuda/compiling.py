@@ -94,6 +94,8 @@ def compiled(driver: Driver, capability: int, file: str, macros: Sequence[str]) 
     key = " ".join([source_hash(), architecture, f"nvrtc-{major}.{minor}", *EXACT, file, *macros])
 
     def make() -> bytes:
-        return driver.compile((CSRC / file).read_text(encoding="utf-8"), file, options(architecture, macros), binary=binary)
+        return driver.compile(
+            (CSRC / file).read_text(encoding="utf-8"), file, options(architecture, macros), binary=binary
+        )
 
     return cached(key, make)

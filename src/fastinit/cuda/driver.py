@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 from ..extras import require
 
+_TOO_OLD = "the driver is too old for what NVRTC compiles: update it, or install an older NVRTC"
+
 
 class Device(NamedTuple):
     """A CUDA device: its number, its name, its compute capability as 10 * major + minor, its multiprocessors."""
@@ -25,6 +27,9 @@ class Device(NamedTuple):
 
 class Driver(Protocol):
     """What a device's fill asks of CUDA."""
+
+    def __hash__(self) -> int:
+        """That of an object: what has been loaded is remembered by it."""
 
     def version(self) -> tuple[int, int]:
         """The version of CUDA that the driver knows."""
@@ -102,9 +107,9 @@ class Nvidia:
         known = {
             "NO_DEVICE": "there is no CUDA device here",
             "OUT_OF_MEMORY": "the CUDA device is out of memory",
-            "INVALID_SOURCE": "the driver is too old for what NVRTC compiles: update it, or install an older NVRTC",
-            "UNSUPPORTED_PTX_VERSION": "the driver is too old for what NVRTC compiles: update it, or install an older NVRTC",
-            "NO_BINARY_FOR_GPU": "the driver is too old for what NVRTC compiles: update it, or install an older NVRTC",
+            **dict.fromkeys(
+                ("INVALID_IMAGE", "INVALID_SOURCE", "UNSUPPORTED_PTX_VERSION", "NO_BINARY_FOR_GPU"), _TOO_OLD
+            ),
             "SYSTEM_DRIVER_MISMATCH": "the CUDA driver and its library are of two versions: restart the machine",
             "STREAM_CAPTURE_UNSUPPORTED": "this cannot be captured in a CUDA graph: fill once before the capture",
         }

@@ -10,7 +10,11 @@ from ..arrays import DTYPES
 
 #: DLPack's numbers of devices, and what they are.
 CUDA, PINNED, MANAGED = 2, 3, 13
-_ELSEWHERE = {1: "in the CPU's memory: recipe.fill(out) fills it", PINNED: "pinned memory of the CPU", MANAGED: "managed"}
+_ELSEWHERE = {
+    1: "in the CPU's memory: recipe.fill(out) fills it",
+    PINNED: "pinned memory of the CPU",
+    MANAGED: "managed",
+}
 
 _TYPES = {"<f4": "float32", "<f8": "float64", "<f2": "float16"}
 #: DLPack's codes of floating-point types: (code, bits).
@@ -40,7 +44,9 @@ def exported(out: Any, dtype: str) -> Exported:
     if hasattr(out, "__dlpack__") and hasattr(out, "__dlpack_device__"):
         kind, _ = out.__dlpack_device__()
         if int(kind) != CUDA:
-            raise TypeError(f"out is {_ELSEWHERE.get(int(kind), 'on another device')}; cuda.fill fills memory of CUDA devices")
+            raise TypeError(
+                f"out is {_ELSEWHERE.get(int(kind), 'on another device')}; cuda.fill fills memory of CUDA devices"
+            )
         return _of_dlpack(out, dtype)
     raise TypeError(
         f"out must be an array on a CUDA device, with __cuda_array_interface__ or __dlpack__, not {type(out).__name__}"
@@ -163,7 +169,7 @@ def stream_number(stream: Any) -> int:
 
 
 def current_stream(out: Any, device: int) -> int | None:
-    """The current stream, on that device, of the library that an array is of; None where it is not known to have one."""
+    """The current stream, on that device, of the library that an array is of; None where none is known."""
     library = type(out).__module__.partition(".")[0]
     module = sys.modules.get(library)
     if library == "torch" and module is not None:

@@ -94,6 +94,11 @@ class Memory:
     def __len__(self) -> int:
         return len(self._view)
 
+    __iter__ = None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise TypeError("the elements of a device's memory cannot be read")
+
     def __repr__(self) -> str:
         return f"<{self.dtype} memory of shape {self.shape} on CUDA device {self.queue.device.number}>"
 

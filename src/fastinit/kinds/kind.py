@@ -93,8 +93,8 @@ class Kind(ABC):
         """Write the region's values to `array`.
 
         `array` has the region's shape, at least one element, and what `as_output` or `allocate` returned: the kind's
-        dtype, no overlaps. None for `threads` is the default. It may be memory of another device: then it is no ndarray,
-        but has what one has (`fastinit.cuda.memory`), and its elements cannot be read.
+        dtype, no overlaps. None for `threads` is the default. It may be memory of a GPU: then it is no ndarray, but has
+        what one has (`fastinit.cuda.memory`), and its elements cannot be read.
         """
 
     @abstractmethod

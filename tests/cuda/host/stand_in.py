@@ -6,18 +6,28 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from fastinit.cuda.driver import Device
 
 HERE = Path(__file__).parent
-FLAGS = (
-    "-std=c++20 -O2 -ffp-contract=off -fno-strict-aliasing -Wall -Wextra -Werror -Wno-unknown-pragmas "
-    "-Wno-unused-function -fPIC -shared"
-).split()
+FLAGS = [
+    "-std=c++20",
+    "-O2",
+    "-ffp-contract=off",
+    "-fno-strict-aliasing",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unknown-pragmas",
+    "-Wno-unused-function",
+    "-fPIC",
+    "-shared",
+]
 KERNELS = {"cuda.cu": ("fill_run", "fill_plan"), "cuda_copy.cu": ("upload", "copy")}
-#: Blocks at most, so that threads make several units each.
+# : Blocks at most, so that threads make several units each.
 BLOCKS = 7
 
 
@@ -37,7 +47,7 @@ def compile_for_host(file, options, compiler=None):
 class StandIn:
     """What `fastinit.cuda.driver.Driver` lists, with two devices; `log` has what was asked of it."""
 
-    built = {}  # by all test files of a process: compiling takes a second
+    built: ClassVar = {}  # by all test files of a process: compiling takes a second
 
     def __init__(self):
         self.log = []
