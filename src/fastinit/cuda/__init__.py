@@ -6,6 +6,7 @@ compiled when they are first needed, in about a second each, and kept under the 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from .. import plan
@@ -75,6 +76,19 @@ def fill(out: Any, recipe: Part, *, index: Any = ..., stream: Any = None) -> Any
     number = _stream(cuda, out, device, given.stream, stream)
     write(cuda, device, number, recipe, region, given.address, given.shape, given.strides, given.owner)
     return out
+
+
+@functools.cache
+def why_unavailable() -> str:
+    """Why nothing can be filled on CUDA devices here, in one line; empty where it can."""
+    try:
+        cuda = installed()
+        cuda.compiler_version()
+        if not cuda.devices():
+            return "there is no CUDA device here"
+    except (ImportError, RuntimeError) as error:
+        return str(error)
+    return ""
 
 
 def check_on_device(recipe: Part) -> None:

@@ -27,6 +27,11 @@ class _Described:
         }
 
 
+def described(address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array of unsigned integers at an address; strides in bytes. To touch its elements ends the process."""
+    return np.asarray(_Described(address, shape, strides, dtype))
+
+
 class Memory:
     """Elements in a device's memory.
 
@@ -47,8 +52,7 @@ class Memory:
         cls, queue: Queue, address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype, owner: Any
     ) -> Memory:
         """Memory at an address; strides in bytes. `owner` is kept as long as it is in use."""
-        view = np.asarray(_Described(address, shape, strides, dtype))
-        return cls(queue, view, dtype, owner)
+        return cls(queue, described(address, shape, strides, dtype), dtype, owner)
 
     def empty(self, shape: Sequence[int]) -> Memory:
         """New memory of the same device and dtype, in C order, not initialised."""
