@@ -1,6 +1,7 @@
 """`fastinit.cuda` against a driver in the place of CUDA's: streams, devices, caches, errors."""
 
 import gc
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from host.stand_in import OnDevice, StandIn
 
 import fastinit as fi
 import fastinit.cuda
+from fastinit.cli_tables import cuda_rows
 from fastinit.cuda import cache, compiling, driver, queue
 
 
@@ -343,3 +345,43 @@ def test_another_module_is_not_needed_to_import_it():
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.startswith("fastinit.cuda needs cuda.bindings: pip install 'fastinit-weights[cuda]'")
     assert said.count("\n") == 1
+
+
+# ---- what is said of it ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh():
+    fi.cuda.why_unavailable.cache_clear()
+    yield
+    fi.cuda.why_unavailable.cache_clear()
+
+
+def test_what_is_there(device, fresh):
+    fi.cuda.fill(out(), R)
+    found = fi.cuda.describe()
+    assert found["devices"] == [
+        {"name": "stand-in 0", "compute_capability": "9.0"},
+        {"name": "stand-in 1", "compute_capability": "7.5"},
+    ]
+    assert (found["driver"], found["nvrtc"], found["missing"], found["kernels"]) == ("13.0", "13.5", None, 1)
+    assert found["cache"] == str(cache.folder())
+    assert cuda_rows(found)["CUDA devices"] == "stand-in 0 (9.0), stand-in 1 (7.5)"
+    assert "CUDA missing" not in cuda_rows(found)
+    json.dumps(found, allow_nan=False)
+
+
+def test_what_is_missing(device, fresh, monkeypatch):
+    def none():
+        raise RuntimeError("no CUDA driver was found")
+
+    monkeypatch.setattr(device, "devices", none)
+    found = fi.cuda.describe()
+    assert (found["devices"], found["nvrtc"], found["missing"]) == ([], "13.5", "no CUDA driver was found")
+    assert cuda_rows(found)["CUDA missing"] == "no CUDA driver was found"
+
+
+def test_the_command_says_it(fresh):
+    said = subprocess.run([sys.executable, "-m", "fastinit", "info"], capture_output=True, text=True, check=True)
+    assert "CUDA devices:" in said.stdout
+    assert said.stderr == ""

@@ -71,7 +71,7 @@ def test_golden_sparse(line):
     dtype=st.sampled_from(list(DTYPES)),
     initializer=st.sampled_from(INITIALIZERS + MORE),
 )
-@settings(max_examples=1500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_any_region_in_any_layout(data, shape, dtype, initializer):
     recipe = fi.recipe(initializer, shape, dtype=dtype, seed=3, name="law")
     index = data.draw(basic_indices(shape), "index")
@@ -85,7 +85,7 @@ def test_any_region_in_any_layout(data, shape, dtype, initializer):
 
 
 @given(data=st.data(), dtype=st.sampled_from(list(DTYPES)), shape=tensors(3, 6, 40), depth=st.integers(0, 3))
-@settings(max_examples=1500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_composed_tensors_in_any_layout(data, dtype, shape, depth):
     recipe, expected = composed_tensors(data.draw, shape, dtype, depth)
     index = data.draw(basic_indices(shape), "index")

@@ -35,7 +35,8 @@ enum {
     UNIT = 16 / SIZE,                 /* elements that a thread makes at a time */
     UNIT_BLOCKS = SIZE == 2 ? 2 : 1,  /* blocks of words that these need */
     THREADS = 256,                    /* of a block */
-    IN_FLIGHT = 2,                    /* units of a thread at once: on an H200 2 to 4 were best (a sketch's figures) */
+    IN_FLIGHT = 2 / UNIT_BLOCKS,      /* units of a thread at once: two blocks of words, which was best on an H200 (a
+                                         sketch's figures) */
 };
 
 /* Words of consecutive blocks. */

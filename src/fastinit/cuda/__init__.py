@@ -6,6 +6,7 @@ compiled when they are first needed, in about a second each, and kept under the 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -13,12 +14,13 @@ from .. import plan
 from ..arrays import numpy_dtype
 from ..questions import dtype_of, is_made_on_host, region_of, write_region
 from ..recipe import Part, check_same_shape
+from . import cache
 from .driver import Driver, device_numbered, installed
 from .exported import current_stream, exported, stream_number
 from .memory import Memory
 from .queue import Queue
 
-__all__ = ["fill"]
+__all__ = ["describe", "fill"]
 
 
 def fill(out: Any, recipe: Part, *, index: Any = ..., stream: Any = None) -> Any:
@@ -76,6 +78,29 @@ def fill(out: Any, recipe: Part, *, index: Any = ..., stream: Any = None) -> Any
     number = _stream(cuda, out, device, given.stream, stream)
     write(cuda, device, number, recipe, region, given.address, given.shape, given.strides, given.owner)
     return out
+
+
+def describe() -> dict[str, Any]:
+    """What CUDA has here, as strict JSON: devices, versions, and the cache of kernels; what is missing, in words.
+
+    Returns
+    -------
+    dict
+        `devices`, a list of name and compute capability; `driver` and `nvrtc`, their versions, None where missing;
+        `missing`, why nothing can be filled on CUDA devices, or None; `cache`, the folder of compiled kernels;
+        `kernels`, how many are there.
+    """
+    found: dict[str, Any] = {"devices": [], "driver": None, "nvrtc": None, "missing": why_unavailable() or None}
+    with contextlib.suppress(ImportError, RuntimeError):
+        found["nvrtc"] = "{}.{}".format(*installed().compiler_version())
+    with contextlib.suppress(ImportError, RuntimeError):
+        found["driver"] = "{}.{}".format(*installed().version())
+        found["devices"] = [
+            {"name": device.name, "compute_capability": f"{device.capability / 10:.1f}"}
+            for device in installed().devices()
+        ]
+    place = cache.folder()
+    return {**found, "cache": None if place is None else str(place), "kernels": len(cache.entries())}
 
 
 @functools.cache

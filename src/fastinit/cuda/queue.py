@@ -81,7 +81,7 @@ class Queue:
             count = axes[0][0] if axes else 1
             kernel = self._kernel(values, "fill_run")
             arguments = [values.packed(), _u64(first), _u64(count), _u64(address)]
-            self._launch(kernel, -(-count // (2 * unit)), arguments)
+            self._launch(kernel, -(-count // (unit if size == 2 else 2 * unit)), arguments)  # cuda.cu's IN_FLIGHT
             return
         tables = [None if table is None else self.upload(np.ascontiguousarray(table, np.int64)) for *_, table in axes]
         run, run_units = along_run(first, axes, unit)

@@ -67,7 +67,8 @@ def intercept(seed: int | None = None) -> Iterator[Count]:
     DTensors of float32, float64, float16 and bfloat16 in the CPU's memory are filled, and on CUDA devices where
     `fastinit.cuda` can fill, but for orthogonal matrices. All else is left to torch: other devices, ``meta`` and fake
     tensors, subclasses, other dtypes, what torch refuses, constants, and other random functions.
-    A fill of nothing does not count; nor does one of what keeps no values, such as a weight that is computed from others or a placeholder of ZeRO-3, which is left to torch with a warning.
+    A fill of nothing does not count; nor does one of what keeps no values, such as a weight that is computed from
+    others or a placeholder of ZeRO-3, which is left to torch with a warning.
 
     For building models, not for training them: what resets torch's generators within the block (``manual_seed``,
     activation checkpointing) does not reset the count. Only this thread is affected, and no process that is forked in
