@@ -61,6 +61,12 @@ class Driver(Protocol):
     def free(self, address: int, stream: int) -> None:
         """Gives it back, in the order of the stream."""
 
+    def allocate_now(self, nbytes: int) -> int:
+        """Memory of the current device for any stream."""
+
+    def free_now(self, address: int) -> None:
+        """Gives it back once all that the device was told to do before is done."""
+
     def compiler_version(self) -> tuple[int, int]:
         """NVRTC's version; ImportError without NVRTC."""
 
@@ -193,6 +199,12 @@ class Nvidia:
 
     def free(self, address: int, stream: int) -> None:
         self._call("cuMemFreeAsync", address, stream)
+
+    def allocate_now(self, nbytes: int) -> int:
+        return int(self._call("cuMemAlloc", nbytes))
+
+    def free_now(self, address: int) -> None:
+        self._call("cuMemFree", address)
 
     # ---- NVRTC ---------------------------------------------------------------------------------------------
 

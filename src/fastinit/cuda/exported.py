@@ -19,6 +19,7 @@ _ELSEWHERE = {
 _TYPES = {"<f4": "float32", "<f8": "float64", "<f2": "float16"}
 #: DLPack's codes of floating-point types: (code, bits).
 _DLPACK = {(2, 32): "float32", (2, 64): "float64", (2, 16): "float16", (4, 16): "bfloat16"}
+DLPACK_TYPES = {name: code for (code, _), name in _DLPACK.items()}
 
 
 class Exported(NamedTuple):
@@ -90,7 +91,9 @@ def _contiguous(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
 # ---- DLPack: https://dmlc.github.io/dlpack/latest/c_api.html ----------------------------------------------------
 
 
-class _Tensor(ctypes.Structure):
+class DlpackTensor(ctypes.Structure):
+    """DLPack's DLTensor; strides in elements."""
+
     _fields_ = [
         ("data", ctypes.c_void_p),
         ("device_type", ctypes.c_int32),
@@ -112,7 +115,7 @@ class _Versioned(ctypes.Structure):
         ("manager", ctypes.c_void_p),
         ("deleter", ctypes.c_void_p),
         ("flags", ctypes.c_uint64),
-        ("tensor", _Tensor),
+        ("tensor", DlpackTensor),
     ]
 
 
@@ -139,7 +142,7 @@ def _of_dlpack(out: Any, dtype: str) -> Exported:
             raise ValueError("out would be filled in a copy: its library exports no memory of its own")
         tensor = versioned.tensor
     else:
-        tensor = _Tensor.from_address(pointer)
+        tensor = DlpackTensor.from_address(pointer)
     found = _DLPACK.get((tensor.code, tensor.bits)) if tensor.lanes == 1 else None
     if found != dtype:
         known = ", ".join(DTYPES)

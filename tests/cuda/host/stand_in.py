@@ -110,6 +110,17 @@ class StandIn:
         del self.allocated[address]
         self.log.append(("free", stream))
 
+    def allocate_now(self, nbytes):
+        array = np.full(nbytes + 64, 0xA5, np.uint8)
+        address = array.ctypes.data + -array.ctypes.data % 64
+        self.allocated[address] = array
+        self.log.append(("allocate_now", nbytes))
+        return address
+
+    def free_now(self, address):
+        del self.allocated[address]
+        self.log.append(("free_now",))
+
     def compiler_version(self):
         return (13, 5)
 
