@@ -110,9 +110,8 @@ def array(recipe: Part, sharding: Any) -> jax.Array:
             made[where] = recipe[index]
         return made[where]
 
-    if recipe.size == 0 or not any(
-        _is_filled_there(device, sharding, recipe) for device in sharding.addressable_devices
-    ):
+    there = {device for device in sharding.addressable_devices if _is_filled_there(device, sharding, recipe)}
+    if recipe.size == 0 or not there:
         return jax.make_array_from_callback(recipe.shape, sharding, shard)
     shards = [
         jax.dlpack.from_dlpack(Export(installed(), device.local_hardware_id, recipe.part(index)), device=device)

@@ -82,12 +82,14 @@ class Export:
         return _new_capsule(pointer, b"dltensor", None)
 
 
-@_Deleter
-def _give_back(pointer: int) -> None:
-    """What the library that has the memory calls at the end: one function for all, as it must outlive its own call."""
+def _took_back(pointer: int) -> None:
     managed, *_, driver, device = _lent.pop(pointer)
     with driver.on(device):
         driver.free_now(managed.tensor.data)
+
+
+#: What a library calls when it has no more need of the memory: one for all, as it must outlive its own call.
+_give_back = _Deleter(_took_back)
 
 
 def _stream(given: Any) -> int:
