@@ -62,10 +62,11 @@ test-frameworks: $(FRAMEWORKS)/group-frameworks $(FRAMEWORKS)/built
 test-cuda-host: $(VENV)/built $(VENV)/group-test $(VENV)/group-cuda
 	$(BIN)/python -m pytest -q tests/cuda
 
-# on the GPU's machine, with the Python whose torch, CuPy and JAX it has: make test-gpu GPU_PYTHON=python3
+# GPU_PYTHON=python3 where that has the torch, CuPy and JAX of the GPU; without a network see tests/gpu/run
 GPU_PYTHON ?= $(BIN)/python
 test-gpu: $(VENV)/built $(VENV)/group-test $(VENV)/group-cuda
 	$(GPU_PYTHON) -m pytest -q -rs -W default tests/gpu
+	$(GPU_PYTHON) benchmarks/gpu.py
 
 demo: $(VENV)/built
 	$(BIN)/python examples/tinyllama.py
