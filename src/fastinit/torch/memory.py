@@ -64,12 +64,12 @@ def check_memory(tensor: torch.Tensor, *, staged: bool = False, meta: bool = Fal
     dtype_name(tensor)
     if tensor.is_meta and not meta:
         raise TypeError(
-            "fastinit fills tensors in the memory of CPUs and CUDA devices; this one is on meta, and has none"
+            "fastinit fills tensors in the CPU's or a CUDA device's memory; this one is on meta, and has none"
         )
     if not (on_host(tensor) or staged or tensor.is_meta):
         if not on_cuda(tensor):
             raise TypeError(
-                f"fastinit fills tensors in the memory of CPUs and CUDA devices; this one is on {tensor.device}"
+                f"fastinit fills tensors in the CPU's or a CUDA device's memory; this one is on {tensor.device}"
             )
         if cuda.why_unavailable():
             raise RuntimeError(f"the tensor is on {tensor.device}: {cuda.why_unavailable()}")
