@@ -1,5 +1,6 @@
 """The kernels of CUDA devices, compiled for this CPU: the golden hashes, and the law, bit for bit."""
 
+import ctypes
 import gc
 import itertools
 
@@ -123,6 +124,15 @@ def test_transposed_with_rows_of_any_length(dtype):
         assert (bits(place.T) == bits(recipe[...])).all()
         fi.cuda.fill(OnDevice(place[::-1].T), recipe)
         assert (bits(place[::-1].T) == bits(recipe[...])).all()
+
+
+@pytest.mark.parametrize("left", [0, 5, 2**32 - 1, 2**32, 2**40 + 12345, 2**64 - 1])
+@pytest.mark.parametrize("n", [1, 3, 2**31, 2**32 - 1, 2**32 + 7, 2**63])
+def test_division_of_large_numbers(device, left, n):
+    on_device(fi.recipe("normal", (3, 4), seed=0))
+    divided, rest = device.libraries[-1].divided, ctypes.c_uint64()
+    divided.restype, divided.argtypes = ctypes.c_uint64, [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p]
+    assert (divided(left, n, ctypes.addressof(rest)), rest.value) == divmod(left, n)
 
 
 def test_one_launch_for_a_plain_fill(device):

@@ -22,6 +22,7 @@ static_assert(sizeof(fi_values) == VALUES_BYTES && sizeof(fi_plan) == PLAN_BYTES
 #define __builtin_prefetch(...) /* philox.h's CPU kernels use it; here there are none */
 
 #include "philox.h"
+static_assert(BLOCKS == 1 && PHILOX_LANE(0) == 0, "a vector pair is one block, in the one 64-bit lane");
 #include "log.h"
 #include "sincos.h"
 #include "inverse_normal.h"
