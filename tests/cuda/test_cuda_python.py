@@ -16,6 +16,7 @@ import fastinit as fi
 import fastinit.cuda
 from fastinit.cli_tables import cuda_rows
 from fastinit.cuda import cache, compiling, driver, queue
+from fastinit.questions import region_of, write_region
 
 
 @pytest.fixture
@@ -84,6 +85,26 @@ def test_all_of_a_fill_goes_to_its_stream_and_device(device):
     assert all(entry[2:] == (1, 12) for entry in device.log if entry[0] == "launch")
     assert all(entry[-1] == 12 for entry in device.log if entry[0] in ("allocate", "free"))
     assert device.stack == []
+
+
+def test_tables_are_sent_once_for_a_stack(device):
+    """Gathered rows of many tensors that are alike: one launch for each, and one for the rows."""
+    stack = fi.stack([fi.recipe("normal", (9, 8), seed=0, name=str(k)) for k in range(20)], axis=1)
+    recipe = fi.concatenate([stack.part(np.s_[k]).reshape(1, 20, 8) for k in (7, 0, 3)])
+    array = out((3, 20, 8))
+    fi.cuda.fill(array, recipe)
+    assert (array.array == recipe[...]).all()
+    array = out((9, 20, 8))
+    with device.on(0):
+        memory = fi.cuda.Memory.at(
+            queue.Queue(device, device.devices()[0], 0), array.array.ctypes.data, (9, 20, 8), array.array.strides,
+            np.dtype(np.float32), array,
+        )  # fmt: skip
+        device.log.clear()
+        rows = np.array([8, 1, 1, 2, 7, 0, 3, 5, 4])
+        write_region(stack, region_of(stack), memory, rows)
+    assert (array.array == stack.take(rows)).all()
+    assert [entry[1] for entry in device.log if entry[0] == "launch"] == ["upload", *["fill_plan"] * 20]
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------

@@ -86,9 +86,9 @@ def describe() -> dict[str, Any]:
     Returns
     -------
     dict
-        `devices`, a list of name and compute capability; `driver` and `nvrtc`, their versions, None where missing;
-        `missing`, why nothing can be filled on CUDA devices, or None; `cache`, the folder of compiled kernels;
-        `kernels`, how many are there.
+        devices, a list of name and compute capability; driver and nvrtc, their versions, None where missing; missing,
+        why nothing can be filled on CUDA devices, or None; cache, the folder of compiled kernels; kernels, how many are
+        there.
     """
     found: dict[str, Any] = {"devices": [], "driver": None, "nvrtc": None, "missing": why_unavailable() or None}
     with contextlib.suppress(ImportError, RuntimeError):

@@ -138,8 +138,9 @@ class Memory:
         self, values: Sequence[_kernels.Values], offsets: np.ndarray, first: int, axes: Sequence[_kernels.Axis]
     ) -> None:
         """What `_kernels.fill_each` does to an ndarray."""
+        there = [(*axis[:3], None if axis[3] is None else self.queue.table(axis[3])) for axis in axes]
         for one, offset in zip(values, offsets):
-            self.queue.fill(one, self.address + int(offset), first, axes)
+            self.queue.fill(one, self.address + int(offset), first, there)
 
     def copy_walk(self, source: Memory, walk: Walk) -> None:
         """Writes the elements of `source`, which has one axis, that the walk finds."""

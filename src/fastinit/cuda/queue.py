@@ -36,6 +36,8 @@ class Allocation:
                 self._queue.driver.free(self.address, self._queue.stream)
 
 
+#: As `_kernels.Axis`; the table may be on the device.
+Axis = tuple[int, int, int, np.ndarray | Allocation | None]
 #: One axis of a copy: count, steps in bytes to read and to write, and tables of byte offsets in their places, or None.
 CopyAxis = tuple[int, int, int, np.ndarray | None, np.ndarray | None]
 
@@ -68,8 +70,8 @@ class Queue:
 
     # ---- drawn values --------------------------------------------------------------------------------------
 
-    def fill(self, values: _kernels.Values, address: int, first: int, axes: Sequence[_kernels.Axis]) -> None:
-        """Fill memory by a plan: `axes` as for `_kernels.fill`."""
+    def fill(self, values: _kernels.Values, address: int, first: int, axes: Sequence[Axis]) -> None:
+        """Fill memory by a plan: `axes` as for `_kernels.fill`, but that tables may be there already (`table`)."""
         if any(axis[0] == 0 for axis in axes):
             return
         size = {"float32": 4, "float64": 8}.get(values.dtype, 2)
@@ -83,7 +85,7 @@ class Queue:
             arguments = [values.packed(), _u64(first), _u64(count), _u64(address)]
             self._launch(kernel, -(-count // (unit if size == 2 else 2 * unit)), arguments)  # cuda.cu's IN_FLIGHT
             return
-        tables = [None if table is None else self.upload(np.ascontiguousarray(table, np.int64)) for *_, table in axes]
+        tables = [table if table is None or isinstance(table, Allocation) else self.table(table) for *_, table in axes]
         run, run_units = along_run(first, axes, unit)
         counts = [run_units if k == run else count for k, (count, *_) in enumerate(axes)]
         units = math.prod(counts)
@@ -95,6 +97,10 @@ class Queue:
         kernel = self._kernel(values, "fill_plan")
         arguments = [values.packed(), plan, _u64(units), run.to_bytes(4, "little", signed=True), _u64(run_units)]
         self._launch(kernel, units, arguments)
+
+    def table(self, positions: np.ndarray) -> Allocation:
+        """Positions along an axis, for several fills."""
+        return self.upload(np.ascontiguousarray(positions, np.int64))
 
     # ---- given values --------------------------------------------------------------------------------------
 
@@ -126,7 +132,7 @@ class Queue:
             place.count, place.from_step, place.to_step = count, from_step, to_step
             for name, table in (("from_table", from_table), ("to_table", to_table)):
                 if table is not None:
-                    kept.append(self.upload(np.ascontiguousarray(table, np.int64)))
+                    kept.append(self.table(table))
                     setattr(place, name, kept[-1].address)
         self._launch(_kernels_of(self.driver, self.device, *COPYING)["copy"], elements, [bytes(packed), _u64(elements)])
 
@@ -147,7 +153,7 @@ def _kernels_of(
     return driver.load(compiled(driver, device.capability, file, macros), names)
 
 
-def along_run(first: int, axes: Sequence[_kernels.Axis], unit: int) -> tuple[int, int]:
+def along_run(first: int, axes: Sequence[Axis], unit: int) -> tuple[int, int]:
     """The axis along which flat indices are neighbours (-1 without one), and how many units it is cut into at most."""
     runs = [k for k, (_, step, _, table) in enumerate(axes) if step == 1 and table is None]
     if not runs:
