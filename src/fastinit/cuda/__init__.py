@@ -16,7 +16,7 @@ from ..questions import dtype_of, is_made_on_host, region_of, write_region
 from ..recipe import Part, check_same_shape
 from . import cache
 from .driver import Driver, device_numbered, installed
-from .exported import current_stream, exported, stream_number
+from .exported import current_stream, memory_of, stream_number
 from .memory import Memory
 from .queue import Queue
 
@@ -67,7 +67,7 @@ def fill(out: Any, recipe: Part, *, index: Any = ..., stream: Any = None) -> Any
         raise TypeError(f"a Recipe is needed, not {type(recipe).__name__}: see fastinit.recipe")
     region = region_of(recipe, index)
     check_on_device(recipe)
-    given = exported(out, dtype_of(recipe))
+    given = memory_of(out, dtype_of(recipe))
     check_same_shape(given.shape, region.shape)
     if 0 in given.shape:
         return out

@@ -33,7 +33,7 @@ class Exported(NamedTuple):
     owner: Any
 
 
-def exported(out: Any, dtype: str) -> Exported:
+def memory_of(out: Any, dtype: str) -> Exported:
     """The memory of `out`, for values of that dtype; TypeError or ValueError for what cannot be filled."""
     if type(out).__module__.partition(".")[0] in ("jax", "jaxlib"):
         raise TypeError("a jax.Array cannot be changed: fastinit.jax.array makes a new one of a recipe")
