@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 CORE = $(wildcard src/fastinit/csrc/*.[ch])
-ALL_C = $(CORE) $(wildcard tests/*.c tests/*/*.c tools/*.c benchmarks/*.[ch])
+ALL_C = $(CORE) $(wildcard src/fastinit/csrc/*.cu src/fastinit/csrc/nvrtc/*.h tests/cuda/host/*.[hc]* tests/*.c tests/*/*.c tools/*.c benchmarks/*.[ch])
 SOURCES = pyproject.toml setup.py src/fastinit/_kernels.pyx src/fastinit/_kernels.pxd src/fastinit/kernels.pxd $(CORE)
 
 # the frameworks have an environment of their own: make test stays light
@@ -11,11 +11,13 @@ FRAMEWORKS = .venv-frameworks
 # by its exact version: any other brings gigabytes of CUDA
 TORCH = torch==2.13.0
 
-.PHONY: help test test-frameworks test-frameworks-full demo lint format bench bench-full portability package sanitize fuzz pictures docs clean
+.PHONY: help test test-frameworks test-frameworks-full test-cuda-host test-gpu demo lint format bench bench-full portability package sanitize fuzz pictures docs clean
 help:
 	@echo "make test         build into .venv and run the tests"
 	@echo "make test-frameworks  install torch, JAX, Keras, Dask and what goes with them, and run the adapters' tests"
 	@echo "make test-frameworks-full  record all models that it knows of transformers and timm, not a few of them"
+	@echo "make test-cuda-host  the GPU's kernels on the CPU, and what NVRTC makes of them: needs g++, no GPU"
+	@echo "make test-gpu     the GPU's kernels on a GPU, beside what torch and CuPy there have; says so without one"
 	@echo "make demo         initialise all of TinyLlama-1.1B in one buffer"
 	@echo "make bench        measure against torch, NumPy, Randompack and a constant fill, in six minutes"
 	@echo "make bench-full   measure everything, also against JAX, TensorFlow and transformers"
@@ -64,6 +66,16 @@ $(FRAMEWORKS)/timm: $(FRAMEWORKS)/bin/python
 
 test-frameworks-full: $(FRAMEWORKS)/group-frameworks $(FRAMEWORKS)/built $(FRAMEWORKS)/timm
 	FULL=1 QUICK=$(QUICK) $(FRAMEWORKS)/bin/python -m pytest -q -W default tests_frameworks/test_recorded_models.py
+
+# the kernels of CUDA devices by g++, and by NVRTC, which needs no GPU
+test-cuda-host: $(VENV)/built $(VENV)/group-test $(VENV)/group-cuda
+	$(BIN)/python -m pytest -q tests/cuda
+
+# GPU_PYTHON=python3 where that has the torch, CuPy and JAX of the GPU; without a network see tests/gpu/run
+GPU_PYTHON ?= $(BIN)/python
+test-gpu: $(VENV)/built $(VENV)/group-test $(VENV)/group-cuda
+	$(GPU_PYTHON) -m pytest -q -rs -W default tests/gpu
+	$(GPU_PYTHON) benchmarks/gpu.py
 
 demo: $(VENV)/built
 	$(BIN)/python examples/tinyllama.py

@@ -277,7 +277,9 @@ def test_info(run):
     code, out, _ = run("info", "--json")
     assert code == 0
     assert json.loads(out)["fastinit"] == fi.__version__
+    assert {"devices", "driver", "nvrtc", "missing", "cache", "kernels"} == json.loads(out)["CUDA"].keys()
     assert "instruction sets" in run("info")[1]
+    assert "CUDA devices" in run("info")[1]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from fastinit.cuda.compiling import SOURCES
+
 ROOT = Path(__file__).parent.parent
 #: what setuptools adds to a source package
 GENERATED = {"PKG-INFO", "setup.cfg"}
@@ -46,6 +48,7 @@ def test_the_source_package_holds_what_git_holds(built):
 def test_every_module_and_declaration_is_installed(built):
     files, _, installed = built
     wanted = (".py", ".pyi", ".pxd", "py.typed")
-    assert installed == {
+    modules = {
         name.removeprefix("src/") for name in files if name.startswith("src/fastinit/") and name.endswith(wanted)
     }
+    assert installed == modules | {f"fastinit/csrc/{name}" for name in SOURCES}

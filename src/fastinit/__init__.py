@@ -48,7 +48,7 @@ __all__ = [
 ]
 __all__ += functions.__all__
 
-_LATER = ("checkpoint", "dask", "jax", "keras", "torch")
+_LATER = ("checkpoint", "cuda", "dask", "jax", "keras", "torch")
 _LATER_FUNCTIONS = {"propagate": "propagation", "symmetry": "symmetry_breaking"}
 
 

@@ -1,9 +1,11 @@
 # cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False
 """Pointers and counts for the C core: no tensor shapes, no initializers, no numerics."""
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memset
 cimport numpy as cnp
 
 import os
@@ -23,6 +25,7 @@ cdef extern from "csrc/fastinit.h" nogil:
     ctypedef enum fi_distribution:
         FI_CONSTANT, FI_UNIFORM, FI_NORMAL, FI_TRUNCATED
     ctypedef struct fi_values:
+        fi_distribution distribution
         fi_dtype dtype
         double least, greatest
     ctypedef struct fi_axis:
@@ -163,6 +166,48 @@ cdef class Values:
         """Closed interval, exact in the dtype, that no value leaves."""
         return self.values.least, self.values.greatest
 
+    @property
+    def dtype(self):
+        """The dtype's name."""
+        return _name_of(_DTYPES, self.values.dtype)
+
+    @property
+    def distribution(self):
+        """The distribution's name."""
+        return _name_of(_DISTRIBUTIONS, self.values.distribution)
+
+    def packed(self):
+        """The bytes that a kernel elsewhere, as on a GPU, gets: `fi_values` of csrc/values.h."""
+        return PyBytes_FromStringAndSize(<char *>&self.values, sizeof(fi_values))
+
+
+def _name_of(names, number):
+    return next(name for name, known in names.items() if known == number)
+
+
+#: sizes of what `Values.packed` and `packed_plan` return
+VALUES_BYTES, PLAN_BYTES = <int>sizeof(fi_values), <int>sizeof(fi_plan)
+
+
+def packed_plan(uint64_t address, uint64_t first_index, axes):
+    """A plan for kernels elsewhere: `fi_plan` of csrc/values.h, for memory at that address.
+
+    `axes` as for `fill`, but the positions are the address of a table, or 0.
+    """
+    cdef fi_plan plan
+    cdef int i = 0
+    memset(&plan, 0, sizeof(fi_plan))
+    plan.first_index = first_index
+    plan.out = <char *><uintptr_t>address
+    plan.naxes = len(axes)
+    if plan.naxes > FI_MAX_AXES:
+        raise SystemError("packed_plan: too many axes")
+    for count, index_step, byte_step, table in axes:
+        plan.axes[i].count, plan.axes[i].index_step, plan.axes[i].byte_step = count, index_step, byte_step
+        plan.axes[i].table = <const int64_t *><uintptr_t><uint64_t>table
+        i += 1
+    return PyBytes_FromStringAndSize(<char *>&plan, sizeof(fi_plan))
+
 
 # Only the main thread runs signal handlers.
 cdef int check_signals(void *context) noexcept with gil:
@@ -199,14 +244,18 @@ cdef int make_plan(fi_plan *plan, Values values, cnp.ndarray out, uint64_t first
     return 0
 
 
-def fill(Values values not None, cnp.ndarray out not None, uint64_t first_index, axes, int threads):
+def fill(Values values not None, out not None, uint64_t first_index, axes, int threads):
     """Fills `out` from the flat index of its element 0 on.
 
     `axes` are (count, index step, byte step, positions or None) with the largest byte step first;
-    `out` is C-contiguous, or as strided as `axes` say, and of the size of the dtype.
+    `out` is C-contiguous, or as strided as `axes` say, and of the size of the dtype. What is no ndarray is memory of
+    another device, which has the same done by its own `fill`.
     """
     cdef fi_plan plan
     cdef int stopped
+    if not isinstance(out, cnp.ndarray):
+        out.fill(values, first_index, axes)
+        return
     make_plan(&plan, values, out, first_index, axes)
     cdef fi_poll poll = poll_here()
     with nogil:
@@ -214,8 +263,7 @@ def fill(Values values not None, cnp.ndarray out not None, uint64_t first_index,
     finish(stopped)
 
 
-def fill_each(list values, cnp.ndarray offsets not None, cnp.ndarray out not None, uint64_t first_index, axes,
-              int threads):
+def fill_each(list values, cnp.ndarray offsets not None, out not None, uint64_t first_index, axes, int threads):
     """Fills several tensors of one dtype by one plan: that of `values[i]` begins `offsets[i]` bytes behind `out`."""
     cdef fi_plan plan
     cdef int stopped
@@ -223,6 +271,9 @@ def fill_each(list values, cnp.ndarray offsets not None, cnp.ndarray out not Non
     cdef Values one
     if n == 0 or cnp.PyArray_TYPE(offsets) != cnp.NPY_INT64 or <size_t>cnp.PyArray_SIZE(offsets) != n:
         raise SystemError("fill_each: an offset for each of the values")
+    if not isinstance(out, cnp.ndarray):
+        out.fill_each(values, offsets, first_index, axes)
+        return
     make_plan(&plan, values[0], out, first_index, axes)
     cdef const int64_t *behind = <const int64_t *>cnp.PyArray_DATA(offsets)
     cdef fi_poll poll = poll_here()

@@ -114,6 +114,16 @@ def allocate(shape: tuple[int, ...], name: str) -> np.ndarray:
     return raw[start : start + nbytes].view(dtype).reshape(shape)
 
 
+def empty_beside(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Uninitialised memory in C order, of the dtype and the device of `array`."""
+    return np.empty(shape, array.dtype) if isinstance(array, np.ndarray) else array.empty(shape)
+
+
+def is_seen_in(view: np.ndarray, array: np.ndarray) -> bool:
+    """Whether `view`, made of `array`, is a view of it and no copy."""
+    return np.may_share_memory(view, array) if isinstance(array, np.ndarray) else array.shares_memory(view)
+
+
 def scratch_for(threads: int) -> np.ndarray:
     """Memory that products of so many threads work in."""
     return allocate((threads * _kernels.SCRATCH // 4,), "float32")

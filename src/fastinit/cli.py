@@ -18,6 +18,7 @@ import click
 import numpy as np
 from rich.filesize import decimal
 
+from . import cuda
 from .arrays import DTYPES
 from .checkpoint import ManifestError, load_manifest, save, verify
 from .checkpoint.comparing import as_float64
@@ -32,6 +33,7 @@ from .cli_tables import (
     PLAN_RIGHT,
     bounds_text,
     moved_row,
+    cuda_rows,
     plan_json,
     plan_rows,
     shape_text,
@@ -328,12 +330,13 @@ def show(file: Path, name: str, seed: int | None, dtype: str | None, quiet: bool
 @_quiet
 @_json
 def info(quiet: bool, as_json: bool) -> None:
-    """Version, stream version, instruction sets, threads."""
+    """Version, stream version, instruction sets, threads, CUDA."""
     with cut_short():
+        on_gpu = cuda.describe()
         if as_json:
-            print_json(config())
+            print_json({**config(), "CUDA": on_gpu})
         elif not quiet:
-            for what, value in config().items():
+            for what, value in {**config(), **cuda_rows(on_gpu)}.items():
                 click.echo(f"{what + ':':<18}{value}")
 
 

@@ -106,3 +106,15 @@ def bounds_text(*recipes: Recipe) -> str:
     """What no value of any of them leaves."""
     lows, highs = zip(*(recipe.bounds for recipe in recipes))
     return f"[{min(lows):.4g}, {max(highs):.4g}]"
+
+
+def cuda_rows(found: dict[str, Any]) -> dict[str, str]:
+    """What `fastinit.cuda.describe` found, as lines for people."""
+    devices = [f"{device['name']} ({device['compute_capability']})" for device in found["devices"]]
+    versions = [f"{what} {found[key]}" for what, key in (("driver", "driver"), ("NVRTC", "nvrtc")) if found[key]]
+    rows = {
+        "CUDA devices": ", ".join(devices) or "none",
+        "CUDA": ", ".join(versions) or "not installed",
+        "CUDA kernels": f"{found['kernels']} compiled, in {found['cache']}",
+    }
+    return rows if found["missing"] is None else {**rows, "CUDA missing": found["missing"]}

@@ -14,7 +14,7 @@ def require(library: str, extra: str, needed_by: str = "") -> ModuleType:
     try:
         return importlib.import_module(library)
     except ImportError as error:
-        if not (isinstance(error, ModuleNotFoundError) and error.name == library):
+        if not (isinstance(error, ModuleNotFoundError) and error.name in (library, library.partition(".")[0])):
             raise  # it is there, but broken
         needed_by = needed_by or f"fastinit.{extra}"
         raise ImportError(

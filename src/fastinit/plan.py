@@ -191,7 +191,7 @@ def with_every_axis(region: Region, array: np.ndarray) -> np.ndarray:
     view = array[(*(0 if axis is None else slice(None) for axis in region.axes), ...)]  # with an Ellipsis a view
     for axis in range(len(region.ranges)):
         if axis not in region.axes:
-            view = np.expand_dims(view, axis)
+            view = view[(*(slice(None),) * axis, None)]
     return view
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
+
+from . import plan
 from .kinds.kind import Named
 from .pieces import Piece, pieces
 from .recipe import Part
@@ -31,3 +35,18 @@ def form(part: Part) -> str:
 def dtype_of(part: Part) -> str:
     """The name in `DTYPES` of a recipe's dtype; `Part.dtype` is uint16 for bfloat16 without ml_dtypes."""
     return part._recipe._dtype
+
+
+def is_made_on_host(part: Part) -> bool:
+    """Whether its values can be made in the CPU's memory only."""
+    return part._recipe._kind.on_host
+
+
+def region_of(part: Part, index: Any = ...) -> plan.Region:
+    """The region of the whole tensor that an index of a part of it is."""
+    return part._region if index is ... else plan.select(part._region, index)
+
+
+def write_region(part: Part, region: plan.Region, memory: Any, rows: np.ndarray | None = None) -> None:
+    """Have a region of the whole tensor, or those rows of it, written to a device's memory, which has been checked."""
+    part._recipe._fill(region, memory, rows, 1)

@@ -11,8 +11,8 @@
 
 #define BLOCKS (LANES / 2)  /* blocks in a vector pair */
 #define PAIR (2 * LANES)    /* words in a vector pair */
-#define LISTED (GROUPS / 2) /* vector pairs of listed blocks in flight: four vectors of state each */
-#define PHILOX_LANE(slot) ((slot) < BLOCKS / 2 ? 2 * (slot) : 2 * ((slot) - BLOCKS / 2) + 1)
+#define LISTED ((GROUPS + 1) / 2) /* vector pairs of listed blocks in flight: four vectors of state each */
+#define PHILOX_LANE(slot) ((slot) < (BLOCKS + 1) / 2 ? 2 * (slot) : 2 * ((slot) - BLOCKS / 2) + 1)
 
 #define PHILOX_M0 0xD2511F53u
 #define PHILOX_M1 0xCD9E8D57u
@@ -37,7 +37,8 @@ typedef struct {
 LANE philox_state philox_round(philox_state s, u64v k0, u64v k1) {
     u64v p0 = u64_mul32(s.x0, u64_set(PHILOX_M0));
     u64v p1 = u64_mul32(s.x2, u64_set(PHILOX_M1));
-    return (philox_state){u64_xor3(u64_high(p1), s.x1, k0), p1, u64_xor3(u64_high(p0), s.x3, k1), p0};
+    const philox_state next = {u64_xor3(u64_high(p1), s.x1, k0), p1, u64_xor3(u64_high(p0), s.x3, k1), p0};
+    return next;
 }
 
 LANE void philox_store(uint32_t *buffer, philox_state s) {

@@ -7,6 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..cuda import why_unavailable
+from ..cuda.driver import installed
+from ..cuda.exporting import Export
+from ..questions import is_made_on_host
 from ..recipe import Part
 from ..stream import seed_from_words
 
@@ -39,7 +43,7 @@ def array(recipe: Part, sharding: Any) -> jax.Array:
         Gives shape and dtype; see `fastinit.recipe`.
     sharding : jax.sharding.Sharding
         Over any mesh, of several processes too: each makes the shards that it can address. Shards that are replicated
-        are made once.
+        are made once. Shards on CUDA devices are made there, where `fastinit.cuda` can, all but orthogonal ones.
 
     Returns
     -------
@@ -61,7 +65,26 @@ def array(recipe: Part, sharding: Any) -> jax.Array:
             made[where] = recipe[index]
         return made[where]
 
-    return jax.make_array_from_callback(recipe.shape, sharding, shard)
+    there = {device for device in sharding.addressable_devices if _is_filled_there(device, sharding, recipe)}
+    if recipe.size == 0 or not there:
+        return jax.make_array_from_callback(recipe.shape, sharding, shard)
+    shards = [
+        jax.dlpack.from_dlpack(Export(installed(), device.local_hardware_id, recipe.part(index)), device=device)
+        if device in there
+        else jax.device_put(shard(index), device)
+        for device, index in sharding.addressable_devices_indices_map(recipe.shape).items()
+    ]
+    return jax.make_array_from_single_device_arrays(recipe.shape, sharding, shards)
+
+
+def _is_filled_there(device: Any, sharding: Any, recipe: Part) -> bool:
+    """Whether a shard is made in the device's own memory, without one in the CPU's."""
+    in_its_memory = sharding.memory_kind in (None, device.default_memory().kind)
+    return _is_cuda(device) and in_its_memory and not is_made_on_host(recipe) and not why_unavailable()
+
+
+def _is_cuda(device: Any) -> bool:
+    return device.platform in ("cuda", "gpu") and "NVIDIA" in device.device_kind.upper()
 
 
 def placement(beside: Any, given: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _kernels, plan
-from ..arrays import check_shape
+from ..arrays import check_shape, empty_beside
 from ..walks import Step, Walk, through, walk_of
 from .kind import BLOCK, Advance, Kind, stacked_alike
 
@@ -27,7 +27,7 @@ class Composed(Kind):
     which other kind.
     """
 
-    __slots__ = ("count", "depth", "made_together", "others")
+    __slots__ = ("count", "depth", "made_together", "on_host", "others")
 
     def __init__(self, shape: Sequence[int], others: Sequence[Kind]) -> None:
         super().__init__(check_shape(tuple(shape)), others[0].dtype)
@@ -35,6 +35,7 @@ class Composed(Kind):
             if other.dtype != self.dtype:
                 raise ValueError(f"all tensors need one dtype, got {self.dtype} and {other.dtype}")
         self.made_together = any(other.made_together for other in others)
+        self.on_host = any(other.on_host for other in others)
         self.others = tuple(others)
         self._nest(1 + max(other.depth for other in others), 1 + sum(other.count for other in others))
 
@@ -324,7 +325,7 @@ def scattered(
             fill(array[(*before, slice(int(listed[0]), int(listed[0]) + 1))], part)
             continue
         shape = (*array.shape[:k], len(listed), *array.shape[k + 1 :])
-        memory = array[(*before, listed)] if keep else np.empty(shape, array.dtype)
+        memory = array[(*before, listed)] if keep else empty_beside(array, shape)
         fill(memory, part)
         array[(*before, listed)] = memory
 

@@ -54,8 +54,9 @@ class Eye(Placed, Named):
         if isinstance(rows, range) and isinstance(columns, range):
             found = plan.diagonal(rows, columns)
             if found is not None:
-                diagonal = np.einsum("ii->i", grid[found])
-                _kernels.fill(self.values, diagonal, 0, [(diagonal.size, 1, diagonal.strides[0], None)], threads)
+                square = grid[found]
+                along: list[_kernels.Axis] = [(len(square), 1, sum(square.strides), None)]
+                _kernels.fill(self.values, square, 0, along, threads)
         else:  # gathered rows or columns
             _mark_equal(as_array(rows), as_array(columns), grid, self._gain)
         advance(grid.size)

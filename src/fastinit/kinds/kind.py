@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import plan
+from ..arrays import is_seen_in
 from ..initializers.names import Initializer
 from ..initializers.parameters import to_json
 from ..initializers.scales import counted_axes
@@ -41,6 +42,8 @@ class Kind(ABC):
         The whole tensor.
     made_together : bool
         Whether a piece of the tensor may cost as much as all of it, so that it is better made at once.
+    on_host : bool
+        Whether the values can be made in the CPU's memory only.
     depth, count : int
         How deep the kind is nested, and how many kinds it is made of; 1 unless it is composed.
     """
@@ -48,6 +51,7 @@ class Kind(ABC):
     __slots__ = ("dtype", "region", "shape")
 
     made_together: bool = False
+    on_host: bool = False
     depth: int = 1
     count: int = 1
 
@@ -89,7 +93,8 @@ class Kind(ABC):
         """Write the region's values to `array`.
 
         `array` has the region's shape, at least one element, and what `as_output` or `allocate` returned: the kind's
-        dtype, no overlaps. None for `threads` is the default.
+        dtype, no overlaps. None for `threads` is the default. It may be memory of a GPU: then it is no ndarray, but has
+        what one has (`fastinit.cuda.memory`), and its elements cannot be read.
         """
 
     @abstractmethod
@@ -204,7 +209,7 @@ class Placed(Kind):
         found = [positions_of(walk, axis, array.shape) for axis in range(len(self.shape))]
         grid = array.reshape(tuple(map(len, found)))  # a copy where memory cannot be seen with those axes
         self.fill_at(found, grid, resolve_threads(threads), in_elements(advance, self.cost_at(found), array.size))
-        if merging and not np.may_share_memory(grid, array):
+        if merging and not is_seen_in(grid, array):
             array[...] = grid.reshape(array.shape)
 
     def cost_at(self, positions: Positions) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import MAX_AXES
+from ..arrays import MAX_AXES, empty_beside
 from ..plan import strides_of
 from ..walks import Step, Walk, flattened
 from .composed import Composed
@@ -126,7 +126,7 @@ class Reshaped(Composed):
             if array.ndim == 1 and covered == array.size and walk.steps[0].table is None:
                 self._fill_consecutive(first, array, threads, advance)
                 return
-            run = np.empty(covered, array.dtype)
+            run = empty_beside(array, (covered,))
             self._fill_consecutive(first, run, threads, in_elements(advance, covered, array.size))
             _copy_from(run, walk.moved(0, walk.starts[0] - first), array)
             return
@@ -151,7 +151,7 @@ class Reshaped(Composed):
             other = self.others[0]
             shape = (len(rows), *other.shape[1:])
             in_place = len(run) == math.prod(shape)
-            whole = run.reshape(shape) if in_place else np.empty(shape, run.dtype)  # one axis reshaped is a view
+            whole = run.reshape(shape) if in_place else empty_beside(run, shape)  # one axis reshaped is a view
             walk = Walk((rows.start, *(0,) * (whole.ndim - 1)), tuple(Step(axis, 1) for axis in range(whole.ndim)))
             other.fill_walk(walk, whole, threads, in_elements(advance, whole.size, len(run)))
             if not in_place:
@@ -163,6 +163,9 @@ class Reshaped(Composed):
 
 def _copy_from(run: np.ndarray, walk: Walk, array: np.ndarray) -> None:
     """Writes to `array` the elements of `run` that the walk finds."""
+    if not isinstance(array, np.ndarray):
+        array.copy_walk(run, walk)
+        return
     if all(step.table is None for step in walk.steps):
         strides = [0 if step.axis is None else step.step * run.itemsize for step in walk.steps]
         array[...] = np.lib.stride_tricks.as_strided(run[walk.starts[0] :], array.shape, strides)

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from ..cuda import check_on_device
 from ..questions import dtype_of
 from ..recipe import Part
-from .memory import DTYPES, check_memory, dtype_name, write
+from .memory import DTYPES, check_memory, dtype_name, on_cuda, write
 from .shards import Held, global_shape, held_by, is_dtensor, is_sharded_tensor, jobs
 
 
@@ -19,13 +20,13 @@ def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.
     Parameters
     ----------
     tensor : Tensor
-        Of the recipe's dtype and (global) shape, in the CPU's memory, of any strides. It may require grad: that it
-        has changed is not recorded, as in ``torch.nn.init``.
+        Of the recipe's dtype and (global) shape, in the CPU's memory or on a CUDA device, of any strides. It may
+        require grad: that it has changed is not recorded, as in ``torch.nn.init``.
     recipe : Recipe or Part
         What to fill it with; see `fastinit.recipe`.
     staged : bool, optional
-        Allow for other devices: values pass through a buffer of 64 MiB in the CPU's memory (orthogonal and sparse ones
-        through one as large as the tensor).
+        Allow for other devices, and for orthogonal recipes on CUDA's: values pass through a buffer of 64 MiB in the
+        CPU's memory (orthogonal and sparse ones through one as large as the tensor).
 
     Returns
     -------
@@ -45,6 +46,8 @@ def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.
         raise ValueError(f"the tensor has shape {global_shape(tensor)}, but the recipe has shape {recipe.shape}")
     with torch.no_grad():
         check_fillable(tensor, staged=staged)
+    if not staged:
+        check_device(tensor, recipe)
     return fill_checked(tensor, recipe)
 
 
@@ -85,6 +88,12 @@ def check_fillable(tensor: torch.Tensor, *, staged: bool = False, meta: bool = F
         check_memory(held.local, staged=staged, meta=meta)
 
 
+def check_device(tensor: torch.Tensor, recipe: Part) -> None:
+    """TypeError for a recipe that cannot be made on the tensor's CUDA device."""
+    if any(on_cuda(held.local) for held in held_by(tensor)):
+        check_on_device(recipe)
+
+
 def check_lasting(tensor: Any) -> None:
     """ValueError for what looks like a weight, but does not hold its values: to fill it would change nothing."""
     if is_sharded_tensor(tensor):  # has neither a base nor a graph
@@ -111,13 +120,13 @@ def tensor(recipe: Part, **options: Any) -> torch.Tensor:
     recipe : Recipe or Part
         Gives shape and dtype.
     **options
-        Of ``torch.empty``: `requires_grad`, `pin_memory`.
+        Of ``torch.empty``: `device`, `requires_grad`, `pin_memory`.
 
     Returns
     -------
     Tensor
-        On the CPU.
+        On the CPU unless a CUDA `device` is given.
     """
     check_recipe(recipe)
     dtype = next(dtype for dtype, known in DTYPES.items() if known == dtype_of(recipe))
-    return fill_(torch.empty(recipe.shape, dtype=dtype, device="cpu", **options), recipe)
+    return fill_(torch.empty(recipe.shape, dtype=dtype, **({"device": "cpu"} | options)), recipe)

@@ -17,7 +17,7 @@ from torch.nn.init import _calculate_correct_fan, _calculate_fan_in_and_fan_out,
 
 from ..initializers import cached_init
 from ..recipe import Recipe
-from .fill import check_fillable, check_lasting, fill_checked
+from .fill import check_device, check_fillable, check_lasting, fill_checked
 from .memory import dtype_name
 from .seeds import check_key, key
 from .shards import global_shape
@@ -60,12 +60,12 @@ def uniform_(
     Parameters
     ----------
     tensor : Tensor
-        float32, float64, float16 or bfloat16 in the CPU's memory, of any strides; or a DTensor, of which this process
-        fills its shard.
+        float32, float64, float16 or bfloat16 in the CPU's memory or on a CUDA device, of any strides; or a DTensor, of
+        which this process fills its shard.
     a, b : float, optional
         Ends of the interval; b is never returned.
     generator : Generator, optional
-        Where the seed comes from; torch's default generator unless given.
+        Where the seed comes from, of any device; torch's default generator of the CPU unless given.
     seed : int, optional
         Fixes the values together with `name`; see `fastinit.recipe`.
     name : str, optional
@@ -280,7 +280,7 @@ eye_ = _torchs(torch.nn.init.eye_)
 def dirac_(tensor: torch.Tensor, groups: int = 1) -> torch.Tensor:
     """Fill a convolution's weight so that it copies its input channels; ``torch.nn.init.dirac_``.
 
-    A DTensor's shard too. What fastinit cannot fill, such as integers and other devices, torch does.
+    A DTensor's shard too. What fastinit cannot fill, such as integers, torch does.
     """
     check_lasting(tensor)
     if tensor.ndimension() not in (3, 4, 5) or groups < 1 or tensor.shape[0] % groups or not _can_fill(tensor):
@@ -353,18 +353,22 @@ def _drawn(
     described = functools.partial(
         Recipe, cached_init(initializer, parameters), global_shape(tensor), dtype=dtype_name(tensor)
     )
-    if seed is None:
-        described(seed=0)  # refuses parameters before a generator has advanced
+    if seed is None:  # refuses parameters before a generator has advanced
+        check_device(tensor, described(seed=0))
     if tensor.numel() == 0:
         return None
     seed, name = key(tensor, generator, seed, name)
-    return described(seed=seed, name=name)
+    recipe = described(seed=seed, name=name)
+    check_device(tensor, recipe)
+    return recipe
 
 
 def _refused_by_torch(tensor: torch.Tensor, method: str, *args: Any, **kwargs: Any) -> None:
     """Lets torch raise its own errors: by the same call on no elements."""
+    generator = kwargs.get("generator")
+    device = generator.device if isinstance(generator, torch.Generator) else "cpu"  # torch wants them to agree
     with torch._C.DisableTorchFunction():
-        getattr(torch.empty(0, dtype=tensor.dtype, device="cpu"), method)(*args, **kwargs)
+        getattr(torch.empty(0, dtype=tensor.dtype, device=device), method)(*args, **kwargs)
 
 
 def cuts(mean: float, std: float, a: float, b: float) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from . import functions
 from .fill import check_lasting
-from .memory import DTYPES
+from .memory import DTYPES, fills_on
 from .seeds import BLOCKS, Count
 from .shards import held_by, is_dtensor
 
@@ -65,10 +65,11 @@ def intercept(seed: int | None = None) -> Iterator[Count]:
     -----
     Distributions are torch's, but for `uniform_`, which never gives exactly its lower end: the next float instead.
     Values are not torch's, and depend on neither threads nor CPU. Plain tensors, parameters and
-    DTensors of float32, float64, float16 and bfloat16 in the CPU's memory are filled. All else is left to torch: other
-    devices, ``meta`` and fake tensors, subclasses, other dtypes, what torch refuses, constants, and other random
-    functions. A fill of nothing does not count; nor does one of what keeps no values, such as a weight that is computed
-    from others or a placeholder of ZeRO-3, which is left to torch with a warning.
+    DTensors of float32, float64, float16 and bfloat16 in the CPU's memory are filled, and on CUDA devices where
+    `fastinit.cuda` can fill, but for orthogonal matrices. All else is left to torch: other devices, ``meta`` and fake
+    tensors, subclasses, other dtypes, what torch refuses, constants, and other random functions.
+    A fill of nothing does not count; nor does one of what keeps no values, such as a weight that is computed from
+    others or a placeholder of ZeRO-3, which is left to torch with a warning.
 
     For building models, not for training them: what resets torch's generators within the block (``manual_seed``,
     activation checkpointing) does not reset the count. Only this thread is affected, and no process that is forked in
@@ -149,7 +150,7 @@ class _Filling(TorchFunctionMode):  # type: ignore[misc]
         """A new tensor, filled; `types` are those of arguments that have their own idea of functions of torch."""
         options = dict(kwargs)
         generator = options.pop("generator", None)
-        elsewhere = torch.device(options.get("device") or "cpu").type != "cpu"
+        elsewhere = not fills_on(torch.device("cpu" if options.get("device") is None else options["device"]).type)
         if types or elsewhere or options.get("out") is not None or _is_watched():
             return otherwise()
         return self._fill(empty(*args, **options), _MAKING[func], parameters, {"generator": generator}, otherwise)
@@ -306,6 +307,6 @@ def _is_fillable(tensor: Any) -> bool:
         return False
     return bool(
         tensor.dtype in DTYPES
-        and tensor.device.type == "cpu"
+        and fills_on(tensor.device.type)
         and (not tensor.is_inference() or torch.is_inference_mode_enabled())
     )

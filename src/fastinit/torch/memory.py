@@ -1,4 +1,4 @@
-"""A tensor's memory: filled in place on the CPU, through one buffer of bounded size elsewhere."""
+"""A tensor's memory: filled in place on CPUs and CUDA devices, through one buffer of bounded size elsewhere."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from ..arrays import as_output
+from .. import cuda
+from ..arrays import as_output, overlaps_itself
+from ..cuda.driver import installed
+from ..cuda.memory import described
+from ..cuda.queue import check_aligned
 from ..pieces import pieces
-from ..questions import made_together
+from ..questions import is_made_on_host, made_together, region_of
 from ..recipe import Part
 
 #: The dtypes that can be filled, by the names that recipes have for them.
@@ -37,6 +41,21 @@ def on_host(tensor: torch.Tensor) -> bool:
     return bool(tensor.device.type == "cpu")
 
 
+def on_cuda(tensor: torch.Tensor) -> bool:
+    """Whether the tensor is on a CUDA device."""
+    return bool(tensor.device.type == "cuda")
+
+
+def stream_of(tensor: torch.Tensor) -> int:
+    """torch's current stream on the tensor's device."""
+    return int(torch.cuda.current_stream(tensor.device).cuda_stream)
+
+
+def fills_on(device_type: str) -> bool:
+    """Whether tensors of such a device are filled where they are."""
+    return device_type == "cpu" or (device_type == "cuda" and not cuda.why_unavailable())
+
+
 def check_memory(tensor: torch.Tensor, *, staged: bool = False, meta: bool = False) -> None:
     """TypeError, ValueError or RuntimeError for a tensor whose elements cannot be written to.
 
@@ -44,9 +63,16 @@ def check_memory(tensor: torch.Tensor, *, staged: bool = False, meta: bool = Fal
     """
     dtype_name(tensor)
     if tensor.is_meta and not meta:
-        raise TypeError("fastinit fills tensors in the CPU's memory; this one is on meta, and has none")
+        raise TypeError(
+            "fastinit fills tensors in the CPU's or a CUDA device's memory; this one is on meta, and has none"
+        )
     if not (on_host(tensor) or staged or tensor.is_meta):
-        raise TypeError(f"fastinit fills tensors in the CPU's memory; this one is on {tensor.device}")
+        if not on_cuda(tensor):
+            raise TypeError(
+                f"fastinit fills tensors in the CPU's or a CUDA device's memory; this one is on {tensor.device}"
+            )
+        if cuda.why_unavailable():
+            raise RuntimeError(f"the tensor is on {tensor.device}: {cuda.why_unavailable()}")
     if tensor.layout is not torch.strided or tensor.is_quantized:
         raise TypeError(f"a tensor of layout {tensor.layout} has no elements in memory to fill")
     if tensor.is_neg() or tensor.is_conj():
@@ -62,28 +88,43 @@ def check_memory(tensor: torch.Tensor, *, staged: bool = False, meta: bool = Fal
         return
     if not tensor.untyped_storage().nbytes():
         raise ValueError("the tensor's storage has been freed: its parameter may be sharded, or not yet there")
+    if not (on_host(tensor) or on_cuda(tensor)):
+        return
+    try:
+        array = array_of(tensor)
+    except RuntimeError as error:  # a fake tensor, or one that a transform of functions has wrapped
+        raise TypeError(f"a {type(tensor).__name__} has no elements of its own to fill: {error}") from None
     if on_host(tensor):
-        try:
-            array = array_of(tensor)
-        except RuntimeError as error:  # a fake tensor, or one that a transform of functions has wrapped
-            raise TypeError(f"a {type(tensor).__name__} has no elements of its own to fill: {error}") from None
         as_output(array, dtype_name(tensor))  # refuses memory that is read-only or overlaps
+        return
+    if overlaps_itself(array):
+        raise ValueError("the tensor overlaps itself: two of its elements share memory")
+    check_aligned(tensor.data_ptr(), array.strides, array.itemsize)
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
-    """The memory of a tensor that `check_memory` lets pass; bfloat16 as uint16, which recipes take for its bits."""
+    """The memory of a tensor that `check_memory` lets pass; bfloat16 as uint16, which recipes take for its bits.
+
+    On a CUDA device an array that tells where elements lie; they must not be touched.
+    """
     plain = tensor.detach()
+    if not on_host(tensor):
+        size = tensor.element_size()
+        strides = tuple(size * step for step in plain.stride())
+        return described(plain.data_ptr(), tuple(plain.shape), strides, np.dtype(f"u{size}"))
     return np.asarray((plain.view(torch.uint16) if tensor.dtype is torch.bfloat16 else plain).numpy())
 
 
 def write(tensor: torch.Tensor, part: Part, rows: np.ndarray | None = None) -> None:
     """Fill a tensor that has been checked with a part's values, or with those of its `rows`.
 
-    On other devices than the CPU, values pass through a buffer. Orthogonal and sparse ones are made together, so there
-    the buffer is as large as the tensor.
+    On other devices than CPUs and CUDA's, and orthogonal ones there, too, values pass through a buffer. Orthogonal and
+    sparse ones are made together, so there the buffer is as large as the tensor.
     """
     if on_host(tensor):
         _make(array_of(tensor), part, rows)
+    elif on_cuda(tensor) and not cuda.why_unavailable() and not is_made_on_host(part):
+        _send(tensor, part, rows)
     else:
         _copy(tensor, part, rows)
     torch.autograd.graph.increment_version(tensor)
@@ -94,6 +135,14 @@ def _make(array: np.ndarray, part: Part, rows: np.ndarray | None) -> None:
         part.fill(array)
     else:
         part.take(rows, out=array)
+
+
+def _send(tensor: torch.Tensor, part: Part, rows: np.ndarray | None) -> None:
+    """The same on the tensor's CUDA device, on torch's current stream."""
+    array = array_of(tensor)
+    device, stream = tensor.device.index or 0, stream_of(tensor)
+    given = tensor.data_ptr(), array.shape, array.strides, tensor
+    cuda.write(installed(), device, stream, part, region_of(part), *given, rows)
 
 
 def _copy(tensor: torch.Tensor, part: Part, rows: np.ndarray | None) -> None:

@@ -76,7 +76,8 @@ def check_key(generator: Any, seed: int | None) -> None:
 def drawn_seed(generator: Any = None) -> int:
     """A seed of 63 bits from a generator, torch's default one unless given; whatever modes are in force."""
     with _disable_current_modes(), torch._C.DisableTorchFunction():
-        return int(torch.empty((), dtype=torch.int64, device="cpu").random_(generator=generator).item())
+        device = "cpu" if generator is None else generator.device
+        return int(torch.empty((), dtype=torch.int64, device=device).random_(generator=generator).item())
 
 
 def agreed(numbers: Sequence[int], tensor: Any) -> Sequence[int]:

@@ -24,7 +24,7 @@ def identity(tensor: torch.Tensor) -> Hashable:
 def check_overlaps(tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
     """ValueError where two different tensors, as `identity` tells them, have some elements in common.
 
-    Only of plain tensors in the CPU's memory that could be filled; the others are not looked at.
+    Only of plain tensors that could be filled where they are; the others are not looked at.
     """
     spans = []
     for name, tensor in tensors:
