@@ -9,8 +9,8 @@
  * LANES/2 blocks. Slot s of them, in the order of the tensor, lies in 64-bit lane PHILOX_LANE(s):
  * that is what the one unpack of *_store_pairs turns back into the tensor's order. */
 
-#define BLOCKS (LANES / 2)  /* blocks in a vector pair */
-#define PAIR (2 * LANES)    /* words in a vector pair */
+#define BLOCKS (LANES / 2)        /* blocks in a vector pair */
+#define PAIR (2 * LANES)          /* words in a vector pair */
 #define LISTED ((GROUPS + 1) / 2) /* vector pairs of listed blocks in flight: four vectors of state each */
 #define PHILOX_LANE(slot) ((slot) < (BLOCKS + 1) / 2 ? 2 * (slot) : 2 * ((slot) - BLOCKS / 2) + 1)
 
@@ -158,8 +158,9 @@ static void FN(philox_list)(uint32_t *buffer, size_t pairs, const uint32_t key[2
         philox_state s[LISTED];
         UNROLL
         for (int g = 0; g < LISTED; g++) {
-            u64v counter = u64_load(lane + g * BLOCKS);
-            s[g] = (philox_state){counter, u64_shr(counter, 32), u64_set(stream[0]), u64_set(stream[1])};
+            const u64v counter = u64_load(lane + g * BLOCKS);
+            const philox_state start = {counter, u64_shr(counter, 32), u64_set(stream[0]), u64_set(stream[1])};
+            s[g] = start; /* not a compound literal, which C++ does not have */
         }
         UNROLL
         for (int round = 0; round < 10; round++) {
