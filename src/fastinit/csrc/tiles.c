@@ -10,7 +10,7 @@
 #include "parallel.h"
 #include "placing.h"
 
-/* Elements of a tile. Measured: benchmarks/README.md, "Tiles and threads". */
+/* Elements of a tile. Measured: docs/performance.md, "Tiles and threads". */
 #define RUN_TILE 16384   /* of a run of flat indices that are neighbours in memory, or along one axis */
 #define ACROSS_WORDS 256 /* of a transposed tile, words of the elements along the flat index ... */
 #define ACROSS_BYTES 256 /* ... and bytes of those along memory */
