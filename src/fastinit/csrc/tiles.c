@@ -235,6 +235,8 @@ static void do_listed_tile(const job *j, const fi_piece *piece, uint64_t tile) {
             if (used + (end - begin) > FI_LIST)
                 break;
             to[runs] = out;
+            for (int64_t ahead = 0; ahead < (int64_t)length * inner->byte_step; ahead += 64)
+                __builtin_prefetch(out + ahead, 1); /* memory finds the lines while the values are made */
             from[runs] = ((used << shift) + (first - (begin << shift))) * (size_t)size;
             for (uint64_t block = begin; block < end; block++)
                 blocks[used++] = block;
