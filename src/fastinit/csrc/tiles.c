@@ -10,7 +10,7 @@
 #include "parallel.h"
 #include "placing.h"
 
-/* Elements of a tile. Measured: benchmarks/README.md, "Tiles and threads". */
+/* Elements of a tile. Measured: docs/performance.md, "Tiles and threads". */
 #define RUN_TILE 16384   /* of a run of flat indices that are neighbours in memory, or along one axis */
 #define ACROSS_WORDS 256 /* of a transposed tile, words of the elements along the flat index ... */
 #define ACROSS_BYTES 256 /* ... and bytes of those along memory */
@@ -235,6 +235,8 @@ static void do_listed_tile(const job *j, const fi_piece *piece, uint64_t tile) {
             if (used + (end - begin) > FI_LIST)
                 break;
             to[runs] = out;
+            for (int64_t ahead = 0; ahead < (int64_t)length * inner->byte_step; ahead += 64)
+                __builtin_prefetch(out + ahead, 1); /* memory finds the lines while the values are made */
             from[runs] = ((used << shift) + (first - (begin << shift))) * (size_t)size;
             for (uint64_t block = begin; block < end; block++)
                 blocks[used++] = block;
