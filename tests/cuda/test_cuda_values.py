@@ -130,8 +130,8 @@ def test_transposed_with_rows_of_any_length(dtype):
 @pytest.mark.parametrize("n", [1, 3, 2**31, 2**32 - 1, 2**32 + 7, 2**63])
 def test_division_of_large_numbers(device, left, n):
     on_device(fi.recipe("normal", (3, 4), seed=0))
-    library = next(library for library in device.libraries if hasattr(library, "divided"))
-    divided, rest = library.divided, ctypes.c_uint64()
+    divided = next(library.divided for library in device.libraries if hasattr(library, "divided"))
+    rest = ctypes.c_uint64()
     divided.restype, divided.argtypes = ctypes.c_uint64, [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p]
     assert (divided(left, n, ctypes.addressof(rest)), rest.value) == divmod(left, n)
 
