@@ -242,7 +242,7 @@ def kind_of(status: os.stat_result) -> str:
 
 
 def named(path: str | os.PathLike[str]) -> Path:
-    """Where to write: the file or folder of that path, or what a link there leads to. ValueError where it names none."""
+    """The file or folder to write at that path, or what a link there leads to. ValueError where the path names none."""
     out = Path(path)
     if out.name not in ("", ".."):
         out = resolved(out)
