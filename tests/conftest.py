@@ -1,6 +1,7 @@
 """Fixtures: every usable instruction set, and memory with guard bytes around it."""
 
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -39,6 +40,20 @@ def isa(request):
 @pytest.fixture(params=list(DTYPES))
 def dtype(request):
     return request.param
+
+
+@pytest.fixture
+def command(monkeypatch, capfd):
+    """`command("plan", "m.toml")`: exit code, standard output, standard error."""
+    from fastinit import cli  # needs the extra of that name
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fastinit", *arguments])
+        code = cli.run()
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
 
 
 def bits(array):

@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import fastinit as fi
-from fastinit import cli, terminal
+from fastinit import terminal
 from fastinit.checkpoint import load_manifest, save
 
 MANIFEST = """
@@ -51,16 +51,8 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(here, monkeypatch, capfd):
-    """`run("plan", "m.toml")`: exit code, standard output, standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fastinit", *arguments])
-        code = cli.run()
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
+def run(here, command):
+    return command
 
 
 def one_line(text):

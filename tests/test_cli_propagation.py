@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import fastinit as fi
-from fastinit import cli
 from fastinit.cli_propagation import parse_initializer
 from fastinit.tables import percent, sparkline
 
@@ -20,17 +19,9 @@ SMALL = ("--depth", "6", "--width", "32", "--batch", "16")
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capfd):
-    """`run("symmetry", "zeros")`: exit code, standard output, standard error."""
+def run(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fastinit", *arguments])
-        code = cli.run()
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
+    return command
 
 
 @pytest.mark.parametrize(

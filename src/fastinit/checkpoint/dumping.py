@@ -14,7 +14,7 @@ from .describing import Literals, dict_of, families_of
 from .keys import ManifestError
 from .literal_file import file_of, write_literals
 from .manifest import LONGEST, Manifest
-from .opening import Directory, InTheWay, NotOurs, kind_of, resolved
+from .opening import Directory, InTheWay, NotOurs, kind_of, named
 from .partial import Partial
 from .saving import checked_tensors
 from .tabulating import table_of, top_of
@@ -74,11 +74,7 @@ def dump_manifest(path: str | os.PathLike[str], recipes: Mapping[str, Part], *, 
     >>> fi.checkpoint.load_manifest(page) == recipes
     True
     """
-    out = Path(path)
-    if out.name not in ("", ".."):
-        out = resolved(out)
-    if out.name in ("", ".."):
-        raise ValueError(f"'{path}' names no file")
+    out = named(path)
     if isinstance(recipes, Part):
         raise TypeError("a manifest is of a dict of names to recipes, not of a single one")
     tensors = checked_tensors(recipes)

@@ -241,6 +241,16 @@ def kind_of(status: os.stat_result) -> str:
     return kinds.get(stat.S_IFMT(status.st_mode), "a device")
 
 
+def named(path: str | os.PathLike[str]) -> Path:
+    """The file or folder to write at that path, or what a link there leads to. ValueError where the path names none."""
+    out = Path(path)
+    if out.name not in ("", ".."):
+        out = resolved(out)
+    if out.name in ("", ".."):
+        raise ValueError(f"'{path}' names no file")
+    return out
+
+
 def resolved(path: Path) -> Path:
     """What a link at `path` leads to.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from ..progress import Report, check_report
 from ..recipe import Part
 from ..threads import resolve_threads
 from . import folder, layout, writing, zarr_store
 from .header import check_tensor_name
-from .opening import resolved
+from .opening import named
 from .writing import Options
 
 
@@ -91,11 +90,7 @@ def save(
     >>> bool(fi.checkpoint.verify(folder / "model.safetensors"))
     True
     """
-    out = Path(path)
-    if out.name not in ("", ".."):
-        out = resolved(out)
-    if out.name in ("", ".."):
-        raise ValueError(f"'{path}' names no file")
+    out = named(path)
     check_report(progress)
     options = Options(resolve_threads(threads), progress, bool(resume), bool(overwrite))
     tensors = checked_tensors(recipes)

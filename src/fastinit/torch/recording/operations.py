@@ -229,7 +229,7 @@ class Recorder:
             if not isinstance(leaf, torch.Tensor):
                 return leaf
             if not self.can_keep(leaf):
-                raise NotImplementedError
+                raise ValueError("values that cannot be kept for later")
             made = torch.empty_strided(leaf.size(), leaf.stride(), dtype=leaf.dtype, device="meta")
             return shadows.setdefault(id(leaf), made)
 
