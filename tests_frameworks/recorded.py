@@ -3,10 +3,33 @@
 import math
 
 import torch
+from torch import nn
 
 import fastinit as fi
 import fastinit.torch as ft
 from conftest import DTYPES, same
+
+
+def drawn(kind, shape, name, seed=7, **parameters):
+    """A recipe with the seed that most recordings of the tests have."""
+    return fi.recipe(kind, shape, seed=seed, name=name, **parameters)
+
+
+def holding(weight):
+    """A module of one parameter, ``w``."""
+    module = nn.Module()
+    module.w = nn.Parameter(weight)
+    return module
+
+
+def of_weight(make, seed=7):
+    """The recipe, the report and the values of a parameter, ``w``, that `make` makes."""
+    with ft.record(seed=seed) as recording:
+        module = holding(make())
+    report = recording.report(module)
+    recording.fill_(module)
+    assert same(module.w, ft.tensor(report.recipes["w"]))
+    return report.recipes["w"], report, module.w
 
 
 def recorded(build, seed=0, torchs_seed=None, fill=True):
