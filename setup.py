@@ -161,6 +161,6 @@ extension = Extension(
     include_dirs=["src/fastinit", CORE, np.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
     depends=[*headers, *(f"{CORE}/isa_{isa}.c" for isa in ISAS)],
-    libraries=["m"] if os.name == "posix" else [],
+    libraries=["m", "pthread"] if os.name == "posix" else [],
 )
 setup(ext_modules=cythonize([extension]), cmdclass={"build_ext": BuildExt})

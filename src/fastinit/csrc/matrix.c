@@ -128,7 +128,8 @@ static uint64_t cost_of(int64_t n) { return (uint64_t)(n * n * n / 16); }
 static void do_triangular_tile(const void *context, uint64_t tile, fi_worker *worker) {
     const fi_triangular *t = context;
     (void)tile;
-    fi_triangular_factor(t->dtype, t->gram, (double *)(void *)(t->scratch + (int64_t)worker->number * FI_SCRATCH), t->n);
+    fi_triangular_factor(t->dtype, t->gram, (double *)(void *)(t->scratch + (int64_t)worker->number * FI_SCRATCH),
+                         t->n);
 }
 
 fi_task fi_triangular_task(fi_triangular *t, char *scratch) {
@@ -144,6 +145,4 @@ static void do_cholesky_tile(const void *context, uint64_t tile, fi_worker *work
     fi_invert_upper(f->a, f->pitch, f->inverse, f->n);
 }
 
-fi_task fi_cholesky_task(const fi_factoring *f) {
-    return (fi_task){do_cholesky_tile, f, f->n > 0, 2 * cost_of(f->n)};
-}
+fi_task fi_cholesky_task(const fi_factoring *f) { return (fi_task){do_cholesky_tile, f, f->n > 0, 2 * cost_of(f->n)}; }

@@ -10,12 +10,9 @@
 static int turn(const fi_step *step) {
     switch (step->kind) {
     case FI_STEP_TRIANGULAR:
-    case FI_STEP_CHOLESKY:
-        return 0;
-    case FI_STEP_MULTIPLY:
-        return 1;
-    default:
-        return 2;
+    case FI_STEP_CHOLESKY: return 0;
+    case FI_STEP_MULTIPLY: return 1;
+    default: return 2;
     }
 }
 enum { TURNS = 3 };
@@ -29,19 +26,15 @@ static fi_task task_of(fi_step *step, const fi_isa *isa, char *scratch, double t
     }
     case FI_STEP_MULTIPLY: {
         fi_multiplication *m = &step->as.multiply;
-        const int64_t least = threads > 1 ? (int64_t)((double)threads * TILES_A_THREAD * (double)fi_terms(m) / terms) : 1;
+        const int64_t least =
+            threads > 1 ? (int64_t)((double)threads * TILES_A_THREAD * (double)fi_terms(m) / terms) : 1;
         return fi_product_task(m, isa, scratch, least, threads);
     }
-    case FI_STEP_ACCUMULATE:
-        return fi_accumulate_task(&step->as.accumulate);
-    case FI_STEP_SCALE:
-        return fi_scale_task(&step->as.scale);
-    case FI_STEP_REFLECTORS:
-        return fi_reflectors_task(&step->as.reflectors);
-    case FI_STEP_TRIANGULAR:
-        return fi_triangular_task(&step->as.triangular, scratch);
-    case FI_STEP_CHOLESKY:
-        return fi_cholesky_task(&step->as.cholesky);
+    case FI_STEP_ACCUMULATE: return fi_accumulate_task(&step->as.accumulate);
+    case FI_STEP_SCALE: return fi_scale_task(&step->as.scale);
+    case FI_STEP_REFLECTORS: return fi_reflectors_task(&step->as.reflectors);
+    case FI_STEP_TRIANGULAR: return fi_triangular_task(&step->as.triangular, scratch);
+    case FI_STEP_CHOLESKY: return fi_cholesky_task(&step->as.cholesky);
     }
     return (fi_task){0};
 }

@@ -40,9 +40,7 @@ static int64_t nanoseconds(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-int fi_is_stopped(const fi_worker *worker) {
-    return atomic_load_explicit(&worker->team->stop, memory_order_relaxed);
-}
+int fi_is_stopped(const fi_worker *worker) { return atomic_load_explicit(&worker->team->stop, memory_order_relaxed); }
 
 int fi_look_now(fi_worker *worker) {
     fi_team *team = worker->team;
