@@ -147,17 +147,21 @@ def as_output(out: Any, dtype: Any = None) -> tuple[np.ndarray, str]:
         out = _array_of(out)
     array = np.asarray(out)  # drops subclasses
     wanted = None if dtype is None else dtype_name(dtype)
-    if wanted == "bfloat16" and array.dtype == np.uint16 and array.dtype.isnative:
+    given = array.dtype
+    if given.char == "H" and given.isnative and wanted in (None, "bfloat16"):  # uint16
+        if wanted is None:
+            raise TypeError(
+                "out has dtype uint16, which cannot be filled; pass dtype='bfloat16' if it holds those bits"
+            )
         name = wanted
-    elif array.dtype == np.uint16 and wanted is None:
-        raise TypeError("out has dtype uint16, which cannot be filled; pass dtype='bfloat16' if it holds those bits")
     else:
-        name = dtype_name(array.dtype)
+        name = dtype_name(given)
     if wanted is not None and name != wanted:
         raise TypeError(f"out has dtype {name}, not the dtype {wanted} that was asked for")
-    if not array.flags.writeable:
+    flags = array.flags
+    if not flags.writeable:
         raise ValueError("out is read-only")
-    if overlaps_itself(array):
+    if not flags.c_contiguous and overlaps_itself(array):
         raise ValueError("out overlaps itself: two of its elements share memory")
     return array, name
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import _kernels
-from .threads import check_threads, default_for
+from .threads import check_threads, threads_for
 
 #: Version of the stream: a new one whenever any value changes.
 STREAM_VERSION = 1
@@ -138,6 +138,6 @@ def philox4x32(out: np.ndarray, key: int, counter: int = 0, *, threads: int | No
         raise ValueError(f"key must be at least 0 and below 2**64, got {key}")
     if not 0 <= counter < 1 << 128:
         raise ValueError(f"counter must be at least 0 and below 2**128, got {counter}")
-    threads = default_for(out.size) if threads is None else check_threads(threads)
+    threads = threads_for(None if threads is None else check_threads(threads), out.size)
     _kernels.fill_words(np.asarray(out), key, counter & _MASK64, counter >> 64, threads)
     return out
