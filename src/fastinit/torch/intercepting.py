@@ -14,13 +14,13 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from . import functions
 from .fill import check_lasting
 from .memory import DTYPES, fills_on
 from .seeds import BLOCKS, Count
 from .shards import held_by, is_dtensor
+from .watching import is_transformed, is_watched
 
 _INIT: dict[str, Callable[..., Any]] = {
     "uniform_": functions.uniform_,
@@ -100,7 +100,7 @@ class _Filling(TorchFunctionMode):  # type: ignore[misc]
         handler = _HANDLERS.get(func)
         if handler is None and _is_init_function(func):
             handler = _Filling._init_function
-        if handler is None or not self._count.is_here() or torch._C._functorch.peek_interpreter_stack() is not None:
+        if handler is None or not self._count.is_here() or is_transformed():
             return func(*args, **kwargs)
         return handler(self, func, types, args, kwargs)
 
@@ -151,7 +151,7 @@ class _Filling(TorchFunctionMode):  # type: ignore[misc]
         options = dict(kwargs)
         generator = options.pop("generator", None)
         elsewhere = not fills_on(torch.device("cpu" if options.get("device") is None else options["device"]).type)
-        if types or elsewhere or options.get("out") is not None or _is_watched():
+        if types or elsewhere or options.get("out") is not None or is_watched():
             return otherwise()
         return self._fill(empty(*args, **options), _MAKING[func], parameters, {"generator": generator}, otherwise)
 
@@ -271,7 +271,7 @@ def _storage(tensor: torch.Tensor) -> Any:
 
 def _is_lost(tensor: Any, name: str) -> bool:
     """Whether a fill would change nothing that lasts; warns of it."""
-    if not _is_plain(tensor) or _is_watched():
+    if not _is_plain(tensor) or is_watched():
         return False
     try:
         check_lasting(tensor)
@@ -292,18 +292,13 @@ def _level() -> int:
     return level
 
 
-def _is_watched() -> bool:
-    """Whether something else takes part in what torch does: a compiler, a tracer, a mode of dispatch."""
-    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing() or _get_current_dispatch_mode() is not None)
-
-
 def _is_plain(tensor: Any) -> bool:
     """Whether a tensor is one that torch treats like any other."""
     return type(tensor) in (torch.Tensor, torch.nn.Parameter) or is_dtensor(tensor)
 
 
 def _is_fillable(tensor: Any) -> bool:
-    if not _is_plain(tensor) or _is_watched() or tensor.numel() == 0:
+    if not _is_plain(tensor) or is_watched() or tensor.numel() == 0:
         return False
     return bool(
         tensor.dtype in DTYPES

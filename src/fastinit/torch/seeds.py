@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from ..stream import check_seed
 from .shards import is_dtensor
+from .watching import has_modes
 
 _forks = 0
 
@@ -75,7 +76,14 @@ def check_key(generator: Any, seed: int | None) -> None:
 
 def drawn_seed(generator: Any = None) -> int:
     """A seed of 63 bits from a generator, torch's default one unless given; whatever modes are in force."""
-    with _disable_current_modes(), torch._C.DisableTorchFunction():
+    if has_modes():
+        with _disable_current_modes():
+            return _drawn(generator)
+    return _drawn(generator)
+
+
+def _drawn(generator: Any) -> int:
+    with torch._C.DisableTorchFunction():
         device = "cpu" if generator is None else generator.device
         return int(torch.empty((), dtype=torch.int64, device=device).random_(generator=generator).item())
 
