@@ -359,6 +359,11 @@ class Recipe(Part):
         return self
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Global shape."""
+        return self._kind.shape
+
+    @property
     def _canonical(self) -> str:
         """What equality, hash and tokens see."""
         if self._canonical_json is None:
@@ -404,7 +409,7 @@ class Recipe(Part):
 
     def _write(self, region: plan.Region, out: Any, threads: int | None, progress: Report = None) -> None:
         array, _ = as_output(out, self._kind.dtype)
-        check_same_shape(array.shape, region.shape)
+        check_same_shape(array.shape, self.shape if region is self._region else region.shape)
         if progress is not None:
             check_report(progress)
         if threads is not None:
@@ -459,6 +464,13 @@ def named_kind(initializer: Initializer, shape: tuple[int, ...], dtype: str, see
     """The kind of a tensor whose shape and dtype have been checked; a fresh seed unless one is given."""
     seed = fresh_seed() if seed is None else check_seed(seed)
     return KINDS[initializer.name](initializer, shape, dtype, seed, check_name(name))
+
+
+def redrawn(recipe: Recipe, seed: int | None, name: str) -> Recipe:
+    """What an initializer draws for the same shape and dtype, which have been checked, by another seed and name."""
+    kind = recipe._kind
+    assert isinstance(kind, Named)
+    return Recipe._of(named_kind(kind.initializer, kind.shape, kind.dtype, seed, name))
 
 
 def cut(part: Part, index: Any) -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +15,8 @@ from .memory import DTYPES, check_memory, dtype_name, on_cuda, write
 from .shards import Held, global_shape, held_by, is_dtensor, is_sharded_tensor, jobs
 
 
-class Place(NamedTuple):
-    """What this process holds of a tensor; and as an array, where that has been looked at."""
-
-    held: Held
-    array: np.ndarray | None
+#: What this process holds of a tensor; and as an array, where that has been looked at.
+Place = tuple[Held, np.ndarray | None]
 
 
 def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.Tensor:
@@ -61,8 +58,8 @@ def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.
 def fill_checked(tensor: torch.Tensor, recipe: Part, places: Sequence[Place]) -> torch.Tensor:
     """`fill_` of a tensor that has passed its checks; `places` are what `check_fillable` has found."""
     for held, array in places:
-        for job in jobs(held, recipe):
-            write(job.view, job.part, job.rows, array if job.view is held.local else None)
+        for view, part, rows in jobs(held, recipe):
+            write(view, part, rows, array if view is held.local else None)
     if is_dtensor(tensor):  # has a version of its own, beside its local tensor's
         torch.autograd.graph.increment_version(tensor)
     return tensor
@@ -73,8 +70,8 @@ def fill_stack_checked(tensor: torch.Tensor, recipes: Sequence[Part]) -> torch.T
     with torch.no_grad():
         for held in held_by(tensor):
             for local, position in enumerate(position for run in held.runs[0] for position in run):
-                for job in jobs(Held(held.local[local], held.runs[1:]), recipes[position]):
-                    write(job.view, job.part, job.rows)
+                for view, part, rows in jobs(Held(held.local[local], held.runs[1:]), recipes[position]):
+                    write(view, part, rows)
         if is_dtensor(tensor):
             torch.autograd.graph.increment_version(tensor)
     return tensor
@@ -90,7 +87,7 @@ def check_fillable(tensor: torch.Tensor, *, staged: bool = False, meta: bool = F
     """TypeError, ValueError or RuntimeError unless what this process holds of a tensor can be filled."""
     dtype_name(tensor)
     check_lasting(tensor)
-    return [Place(held, check_memory(held.local, staged=staged, meta=meta)) for held in held_by(tensor)]
+    return [(held, check_memory(held.local, staged=staged, meta=meta)) for held in held_by(tensor)]
 
 
 def check_device(places: Sequence[Place], recipe: Part) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch.nn.init import _calculate_correct_fan, _calculate_fan_in_and_fan_out, calculate_gain
 
 from ..initializers import Initializer, cached_init
-from ..recipe import Recipe
+from ..recipe import Recipe, redrawn
 from .fill import Place, check_device, check_fillable, check_lasting, fill_checked
 from .memory import dtype_name
 from .seeds import check_key, key
@@ -338,20 +338,17 @@ def _fill(
 ) -> torch.Tensor:
     check_key(generator, seed)
     places = check_fillable(tensor)
-    described, shape, dtype = cached_init(initializer, parameters), global_shape(tensor), dtype_name(tensor)
-    if seed is None:  # refuses parameters before a generator has advanced
-        check_device(places, _some_recipe(described, shape, dtype))
+    described = _described(cached_init(initializer, parameters), global_shape(tensor), dtype_name(tensor))
+    check_device(places, described)
     if tensor.numel() == 0:  # draws no seed
         return tensor
     seed, name = key(tensor, generator, seed, name)
-    recipe = Recipe(described, shape, dtype=dtype, seed=seed, name=name)
-    check_device(places, recipe)
-    return fill_checked(tensor, recipe, places)
+    return fill_checked(tensor, redrawn(described, seed, name), places)
 
 
 @functools.lru_cache(maxsize=256)
-def _some_recipe(initializer: Initializer, shape: tuple[int, ...], dtype: str) -> Recipe:
-    """A recipe like the one that is wanted: which seed it has tells nothing of whether it can be made, and where."""
+def _described(initializer: Initializer, shape: tuple[int, ...], dtype: str) -> Recipe:
+    """A tensor but for its seed and name: refuses parameters before a generator has advanced."""
     return Recipe(initializer, shape, dtype=dtype, seed=0)
 
 

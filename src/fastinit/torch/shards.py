@@ -147,12 +147,8 @@ def join(runs: Iterator[range]) -> Runs:
     return joined
 
 
-class Job(NamedTuple):
-    """A view of a local tensor, the part whose values it gets, and which rows of that part, if not all."""
-
-    view: torch.Tensor
-    part: Part
-    rows: np.ndarray | None
+#: A view of a local tensor, the part whose values it gets, and which rows of that part, if not all.
+Job = tuple[torch.Tensor, Part, np.ndarray | None]
 
 
 def jobs(held: Held, part: Part) -> Iterator[Job]:
@@ -164,7 +160,7 @@ def jobs(held: Held, part: Part) -> Iterator[Job]:
         return
     several = bool(held.runs) and len(held.runs[0]) > 1 and made_together(part.recipe)
     if not several and held.local.shape == part.shape:
-        yield Job(held.local, part, None)
+        yield held.local, part, None
         return
     along, rows = [placed(runs) for runs in held.runs], None
     if several:
@@ -173,7 +169,7 @@ def jobs(held: Held, part: Part) -> Iterator[Job]:
     local = held.local.detach()  # views of it are none in a graph
     for chosen in itertools.product(*along):
         view = local[tuple(here for here, _ in chosen)]
-        yield Job(view, part.part(tuple(where for _, where in chosen)), rows)
+        yield view, part.part(tuple(where for _, where in chosen)), rows
 
 
 def placed(runs: Runs) -> list[tuple[slice, slice]]:
