@@ -14,7 +14,6 @@ from ..recipe import Part
 from .memory import DTYPES, check_memory, dtype_name, on_cuda, write
 from .shards import Held, global_shape, held_by, is_dtensor, is_sharded_tensor, jobs
 
-
 #: What this process holds of a tensor; and as an array, where that has been looked at.
 Place = tuple[Held, np.ndarray | None]
 
@@ -92,8 +91,9 @@ def check_fillable(tensor: torch.Tensor, *, staged: bool = False, meta: bool = F
 
 def check_device(places: Sequence[Place], recipe: Part) -> None:
     """TypeError for a recipe that cannot be made on the tensor's CUDA device."""
-    if any(on_cuda(held.local) for held, _ in places):
-        check_on_device(recipe)
+    for held, _ in places:
+        if on_cuda(held.local):
+            check_on_device(recipe)
 
 
 def check_lasting(tensor: Any) -> None:

@@ -56,6 +56,11 @@ def fills_on(device_type: str) -> bool:
     return device_type == "cpu" or (device_type == "cuda" and not cuda.why_unavailable())
 
 
+def is_filled_there(tensor: torch.Tensor) -> bool:
+    """Whether this tensor is filled where it is."""
+    return on_host(tensor) or fills_on(tensor.device.type)
+
+
 def check_memory(tensor: torch.Tensor, *, staged: bool = False, meta: bool = False) -> np.ndarray | None:
     """TypeError, ValueError or RuntimeError for a tensor whose elements cannot be written to.
 

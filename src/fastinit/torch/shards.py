@@ -40,6 +40,8 @@ def is_dtensor(tensor: Any) -> bool:
 
 def is_sharded_tensor(tensor: Any) -> bool:
     """Whether it is a ShardedTensor, as TorchRec's tables are in a state dict."""
+    if type(tensor) in _PLAIN:
+        return False
     kind = getattr(sys.modules.get("torch.distributed._shard.sharded_tensor"), "ShardedTensor", None)
     return kind is not None and isinstance(tensor, kind)
 
