@@ -56,6 +56,7 @@ cdef extern from "csrc/fastinit.h" nogil:
     ctypedef int (*fi_poll)(void *) noexcept nogil
     const fi_isa *const fi_isas_compiled[]
     const char *fi_prepare(fi_values *, fi_distribution, fi_dtype, const double *, uint64_t, uint64_t)
+    void fi_put_on_stream(fi_values *, uint64_t, uint64_t)
     int fi_isa_runs(const fi_isa *)
     int fi_run(const fi_isa *, const fi_values *, const fi_plan *, int, fi_poll, void *)
     ctypedef struct fi_piece:
@@ -213,6 +214,13 @@ cdef class Values:
         if refused != NULL:
             raise ValueError(refused.decode())
 
+    def on_stream(self, uint64_t key, uint64_t stream):
+        """The same distribution on another stream."""
+        cdef Values other = Values.__new__(Values)
+        other.values = self.values
+        fi_put_on_stream(&other.values, key, stream)
+        return other
+
     @property
     def bounds(self):
         """Closed interval, exact in the dtype, that no value leaves."""
@@ -285,9 +293,20 @@ cdef int finish(int stopped) except -1:
 cdef int make_plan(fi_plan *plan, Values values, cnp.ndarray out, uint64_t first_index, axes) except -1:
     plan.first_index = first_index
     plan.out = <char *>cnp.PyArray_DATA(out)
+    if cnp.PyArray_ITEMSIZE(out) != <int>fi_item_size(values.values.dtype):
+        raise SystemError("fill: the item size does not fit")
+    if axes is None:
+        if not cnp.PyArray_IS_C_CONTIGUOUS(out):
+            raise SystemError("fill: the array needs axes")
+        plan.naxes = 1
+        plan.axes[0].count = cnp.PyArray_SIZE(out)
+        plan.axes[0].index_step = 1
+        plan.axes[0].byte_step = cnp.PyArray_ITEMSIZE(out)
+        plan.axes[0].table = NULL
+        return 0
     plan.naxes = len(axes)
-    if plan.naxes > FI_MAX_AXES or cnp.PyArray_ITEMSIZE(out) != <int>fi_item_size(values.values.dtype):
-        raise SystemError("fill: axes or item size do not fit")
+    if plan.naxes > FI_MAX_AXES:
+        raise SystemError("fill: too many axes")
     cdef int i = 0
     for count, index_step, byte_step, positions in axes:
         plan.axes[i].count = count
@@ -301,14 +320,14 @@ cdef int make_plan(fi_plan *plan, Values values, cnp.ndarray out, uint64_t first
 def fill(Values values not None, out not None, uint64_t first_index, axes, int threads):
     """Fills `out` from the flat index of its element 0 on.
 
-    `axes` are (count, index step, byte step, positions or None) with the largest byte step first;
-    `out` is C-contiguous, or as strided as `axes` say, and of the size of the dtype. What is no ndarray is memory of
+    `axes` are (count, index step, byte step, positions or None) with the largest byte step first; None where `out` is
+    C-contiguous and the flat indices follow each other. Its elements have the size of the dtype. What is no ndarray is memory of
     another device, which has the same done by its own `fill`.
     """
     cdef fi_plan plan
     cdef int stopped
     if not isinstance(out, cnp.ndarray):
-        out.fill(values, first_index, axes)
+        out.fill(values, first_index, [(out.size, 1, out.itemsize, None)] if axes is None else axes)
         return
     make_plan(&plan, values, out, first_index, axes)
     cdef fi_poll poll = poll_here()

@@ -24,6 +24,8 @@ MAX_AXES = 64
 #: DLPack's name of the CPU's memory.
 ON_CPU = (1, 0)
 
+_INT = frozenset({int})
+
 
 def bfloat16_type() -> Any:
     """ml_dtypes.bfloat16 where installed, else uint16 (the same bits)."""
@@ -68,6 +70,19 @@ def numpy_dtype(name: str) -> np.dtype:
 
 def check_shape(shape: Any) -> tuple[int, ...]:
     """`shape` as a tuple; TypeError or ValueError unless it is one or more lengths, in all below 2**62."""
+    checked = shape if type(shape) is tuple and _INT.issuperset(map(type, shape)) else _integral_shape(shape)
+    if not checked:
+        return checked
+    if min(checked) < 0:
+        raise ValueError(f"negative length in shape {checked}")
+    if len(checked) > MAX_AXES:
+        raise ValueError(f"a shape has at most {MAX_AXES} axes, got {len(checked)}")
+    if max(checked) >= MAX_SIZE or math.prod(checked) >= MAX_SIZE:
+        raise ValueError(f"shape {checked} has 2**62 elements or more")
+    return checked
+
+
+def _integral_shape(shape: Any) -> tuple[int, ...]:
     lengths = shape if isinstance(shape, (tuple, list)) else (shape,)
     try:
         checked = tuple(map(operator.index, lengths))
@@ -75,12 +90,6 @@ def check_shape(shape: Any) -> tuple[int, ...]:
         checked = None
     if checked is None or not {bool, np.bool_}.isdisjoint(map(type, lengths)):
         raise TypeError(f"a shape is made of integers, not {shape!r}")
-    if checked and min(checked) < 0:
-        raise ValueError(f"negative length in shape {checked}")
-    if len(checked) > MAX_AXES:
-        raise ValueError(f"a shape has at most {MAX_AXES} axes, got {len(checked)}")
-    if (checked and max(checked) >= MAX_SIZE) or math.prod(checked) >= MAX_SIZE:
-        raise ValueError(f"shape {checked} has 2**62 elements or more")
     return checked
 
 
@@ -143,17 +152,21 @@ def as_output(out: Any, dtype: Any = None) -> tuple[np.ndarray, str]:
         out = _array_of(out)
     array = np.asarray(out)  # drops subclasses
     wanted = None if dtype is None else dtype_name(dtype)
-    if wanted == "bfloat16" and array.dtype == np.uint16 and array.dtype.isnative:
+    given = array.dtype
+    if given.char == "H" and given.isnative and wanted in (None, "bfloat16"):  # uint16
+        if wanted is None:
+            raise TypeError(
+                "out has dtype uint16, which cannot be filled; pass dtype='bfloat16' if it holds those bits"
+            )
         name = wanted
-    elif array.dtype == np.uint16 and wanted is None:
-        raise TypeError("out has dtype uint16, which cannot be filled; pass dtype='bfloat16' if it holds those bits")
     else:
-        name = dtype_name(array.dtype)
+        name = dtype_name(given)
     if wanted is not None and name != wanted:
         raise TypeError(f"out has dtype {name}, not the dtype {wanted} that was asked for")
-    if not array.flags.writeable:
+    flags = array.flags
+    if not flags.writeable:
         raise ValueError("out is read-only")
-    if overlaps_itself(array):
+    if not flags.c_contiguous and overlaps_itself(array):
         raise ValueError("out overlaps itself: two of its elements share memory")
     return array, name
 

@@ -14,7 +14,7 @@ from .kinds.kind import Kind
 from .kinds.literal import literal_of_array
 from .kinds.making import concatenated, stacked
 from .progress import Report, check_report
-from .recipe import Part, Recipe, check_same_shape, kind_of_part
+from .recipe import Part, Recipe, check_same_shape, kind_of_part, named_kind
 from .threads import check_threads
 
 __all__ = [
@@ -120,10 +120,9 @@ def _fill(
         local, kind = check_shape(out), dtype_name("float32" if dtype is None else dtype)
     else:
         array, kind = as_output(out, dtype)
-        local = array.shape
-    described = Recipe(
-        cached_init(initializer, parameters), local if shape is None else shape, dtype=kind, seed=seed, name=name
-    )
+        local = array.shape  # NumPy has checked it
+    whole = local if shape is None else check_shape(shape)
+    described = Recipe._of(named_kind(cached_init(initializer, parameters), whole, kind, seed, name))
     region = described._region if index is None else plan.select(described._region, index)
     if shape is not None:
         check_same_shape(local, region.shape)

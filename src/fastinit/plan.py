@@ -27,7 +27,7 @@ class Region(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(1 if axis is None else len(self.ranges[axis]) for axis in self.axes)
+        return tuple([1 if axis is None else len(self.ranges[axis]) for axis in self.axes])
 
 
 @functools.lru_cache(maxsize=1024)

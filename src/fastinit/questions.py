@@ -34,7 +34,7 @@ def form(part: Part) -> str:
 
 def dtype_of(part: Part) -> str:
     """The name in `DTYPES` of a recipe's dtype; `Part.dtype` is uint16 for bfloat16 without ml_dtypes."""
-    return part._recipe._dtype
+    return part._recipe._kind.dtype
 
 
 def is_made_on_host(part: Part) -> bool:

@@ -48,7 +48,7 @@ class Part:
     @property
     def dtype(self) -> np.dtype:
         """NumPy dtype of the arrays it makes; uint16 for bfloat16 without ml_dtypes."""
-        return numpy_dtype(self._recipe._dtype)
+        return numpy_dtype(self._recipe._kind.dtype)
 
     @property
     def ndim(self) -> int:
@@ -71,12 +71,12 @@ class Part:
     @property
     def seed(self) -> int | None:
         """Seed of the tensor; None where it is composed of others."""
-        return self._recipe._seed
+        return self._recipe._kind.seed
 
     @property
     def name(self) -> str | None:
         """Name of the tensor; None where it is composed of others."""
-        return self._recipe._name
+        return self._recipe._kind.name
 
     @property
     def std(self) -> float:
@@ -208,9 +208,9 @@ class Part:
         rows = plan.row_positions(indices, self.shape[0])
         shape = rows.shape + self.shape[1:]
         if out is None:
-            array = result = allocate(shape, self._recipe._dtype)
+            array = result = allocate(shape, self._recipe._kind.dtype)
         else:
-            array, _ = as_output(out, self._recipe._dtype)
+            array, _ = as_output(out, self._recipe._kind.dtype)
             result = out
             check_same_shape(array.shape, shape)
         if threads is not None:
@@ -228,7 +228,7 @@ class Part:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         region = plan.select(self._region, index)
-        out = allocate(region.shape, self._recipe._dtype)
+        out = allocate(region.shape, self._recipe._kind.dtype)
         self._recipe._fill(region, out, None, None)
         return out
 
@@ -261,7 +261,7 @@ class Part:
         BufferError
             bfloat16, another device than the CPU, ``copy=False``; before the values are made.
         """
-        check_export(self._recipe._dtype, stream, dl_device, copy)
+        check_export(self._recipe._kind.dtype, stream, dl_device, copy)
         made: Any = self[...]
         try:
             return made.__dlpack__(max_version=max_version)
@@ -327,13 +327,10 @@ class Recipe(Part):
     True
     """
 
-    __slots__ = ("_canonical_json", "_dtype", "_kind", "_name", "_seed")
+    __slots__ = ("_canonical_json", "_kind")
 
     _canonical_json: str | None
-    _dtype: str
     _kind: Kind
-    _name: str | None
-    _seed: int | None
 
     def __init__(
         self,
@@ -346,26 +343,25 @@ class Recipe(Part):
         **parameters: Any,
     ) -> None:
         given = init(initializer, **parameters)
-        shape = check_shape(shape)
-        self._dtype = dtype_name("float32" if dtype is None else dtype)
-        self._seed = fresh_seed() if seed is None else check_seed(seed)
-        self._name = check_name(name)
-        self._kind = KINDS[given.name](given, shape, self._dtype, self._seed, self._name)
-        self._region = self._kind.region
-        self._canonical_json = None
+        shape, dtype = check_shape(shape), dtype_name("float32" if dtype is None else dtype)
+        self._kind = named_kind(given, shape, dtype, seed, name)
+        self._region, self._canonical_json = self._kind.region, None
 
     @classmethod
     def _of(cls, kind: Kind) -> Recipe:
-        """The recipe of a kind; without seed and name where it is composed."""
+        """The recipe of a kind."""
         made = object.__new__(Recipe)
-        made._dtype = kind.dtype
-        made._seed, made._name = (kind.seed, kind.name) if isinstance(kind, Named) else (None, None)
         made._kind, made._region, made._canonical_json = kind, kind.region, None
         return made
 
     @property
     def _recipe(self) -> Recipe:  # type: ignore[override]
         return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Global shape."""
+        return self._kind.shape
 
     @property
     def _canonical(self) -> str:
@@ -412,8 +408,8 @@ class Recipe(Part):
     # ---- the one way to the kernels ----------------------------------------------------------------
 
     def _write(self, region: plan.Region, out: Any, threads: int | None, progress: Report = None) -> None:
-        array, _ = as_output(out, self._dtype)
-        check_same_shape(array.shape, region.shape)
+        array, _ = as_output(out, self._kind.dtype)
+        check_same_shape(array.shape, self.shape if region is self._region else region.shape)
         if progress is not None:
             check_report(progress)
         if threads is not None:
@@ -436,7 +432,7 @@ class Recipe(Part):
             if rows is not None:
                 kind.fill_rows(region, rows, array, threads, unheard)
             elif progress:
-                with advancing(progress, kind.cost(region), self._name or "") as advance:
+                with advancing(progress, kind.cost(region), kind.name or "") as advance:
                     kind.fill(region, array, threads, advance)
             else:
                 kind.fill(region, array, threads, unheard)
@@ -462,6 +458,19 @@ def recipe(
 ) -> Recipe:
     """Describe a tensor without making it; see `Recipe` for parameters."""
     return Recipe(initializer, shape, dtype=dtype, seed=seed, name=name, **parameters)
+
+
+def named_kind(initializer: Initializer, shape: tuple[int, ...], dtype: str, seed: int | None, name: str) -> Named:
+    """The kind of a tensor whose shape and dtype have been checked; a fresh seed unless one is given."""
+    seed = fresh_seed() if seed is None else check_seed(seed)
+    return KINDS[initializer.name](initializer, shape, dtype, seed, check_name(name))
+
+
+def redrawn(recipe: Recipe, seed: int | None, name: str) -> Recipe:
+    """What an initializer draws for the same shape and dtype, which have been checked, by another seed and name."""
+    kind = recipe._kind
+    assert isinstance(kind, Named)
+    return Recipe._of(named_kind(kind.initializer, kind.shape, kind.dtype, seed, name))
 
 
 def cut(part: Part, index: Any) -> Recipe:

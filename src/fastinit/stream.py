@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import operator
 import secrets
+import struct
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from . import _kernels
-from .threads import check_threads, default_for
+from .threads import check_threads, threads_for
 
 #: Version of the stream: a new one whenever any value changes.
 STREAM_VERSION = 1
 
 _MASK64 = (1 << 64) - 1
 _HASHING = hashlib.blake2b(digest_size=16, person=b"fastinit-v1")
+_TWO_WORDS = struct.Struct("<QQ")
 
 
 def check_seed(seed: Any) -> int:
@@ -95,8 +97,8 @@ def hashed(seed: int, name: str) -> tuple[int, int]:
     """Key and stream id of a checked seed and name."""
     hashing = _HASHING.copy()  # half the time of making a new one
     hashing.update(seed.to_bytes(16, "little") + name.encode())
-    digest = int.from_bytes(hashing.digest(), "little")
-    return digest & _MASK64, digest >> 64
+    key, stream = _TWO_WORDS.unpack(hashing.digest())
+    return key, stream
 
 
 def philox4x32(out: np.ndarray, key: int, counter: int = 0, *, threads: int | None = None) -> np.ndarray:
@@ -136,6 +138,6 @@ def philox4x32(out: np.ndarray, key: int, counter: int = 0, *, threads: int | No
         raise ValueError(f"key must be at least 0 and below 2**64, got {key}")
     if not 0 <= counter < 1 << 128:
         raise ValueError(f"counter must be at least 0 and below 2**128, got {counter}")
-    threads = default_for(out.size) if threads is None else check_threads(threads)
+    threads = threads_for(None if threads is None else check_threads(threads), out.size)
     _kernels.fill_words(np.asarray(out), key, counter & _MASK64, counter >> 64, threads)
     return out

@@ -70,12 +70,9 @@ def resolve_threads(threads: int | None) -> int:
 
 
 def threads_for(threads: int | None, elements: int) -> int:
-    """`threads`, which have been checked; or the default for that many elements."""
-    return default_for(elements) if threads is None else threads
-
-
-def default_for(elements: int) -> int:
-    """The default for that many elements: not looked up where it does not matter."""
+    """`threads`, which have been checked; or the default for that many elements, looked up where it matters."""
+    if threads is not None:
+        return threads
     return 1 if elements < SERIAL_BELOW else get_num_threads()
 
 

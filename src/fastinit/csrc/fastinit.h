@@ -20,6 +20,9 @@
 const char *fi_prepare(fi_values *values, fi_distribution distribution, fi_dtype dtype, const double parameters[4],
                        uint64_t key, uint64_t stream);
 
+/* Prepared values on another stream: nothing else that they say depends on it. */
+void fi_put_on_stream(fi_values *values, uint64_t key, uint64_t stream);
+
 typedef enum { FI_SET, FI_ADD, FI_SUBTRACT } fi_update;
 
 /* C = A B, C += A B or C -= A B in float32 or float64; A is rows x depth, B depth x columns. Steps are in elements;

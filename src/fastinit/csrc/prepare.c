@@ -295,6 +295,13 @@ static const char *prepare_truncated(fi_values *v, double mean, double std, doub
     return NULL;
 }
 
+void fi_put_on_stream(fi_values *values, uint64_t key, uint64_t stream) {
+    values->key[0] = (uint32_t)key;
+    values->key[1] = (uint32_t)(key >> 32);
+    values->stream[0] = (uint32_t)stream;
+    values->stream[1] = (uint32_t)(stream >> 32);
+}
+
 const char *fi_prepare(fi_values *values, fi_distribution distribution, fi_dtype dtype, const double parameters[4],
                        uint64_t key, uint64_t stream) {
     const fi_fpenv saved = fi_fpenv_default();
@@ -302,10 +309,7 @@ const char *fi_prepare(fi_values *values, fi_distribution distribution, fi_dtype
     memset(values, 0, sizeof *values);
     values->distribution = distribution;
     values->dtype = dtype;
-    values->key[0] = (uint32_t)key;
-    values->key[1] = (uint32_t)(key >> 32);
-    values->stream[0] = (uint32_t)stream;
-    values->stream[1] = (uint32_t)(stream >> 32);
+    fi_put_on_stream(values, key, stream);
     const double *p = parameters;
     switch (distribution) {
     case FI_CONSTANT: refused = prepare_constant(values, p[0]); break;

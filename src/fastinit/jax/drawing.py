@@ -31,7 +31,7 @@ def filled(
     drawn = Drawn(description, tuple(shape), jnp.dtype(dtype))
     check_dtype(drawn.dtype)
     drawn.recipe(0)  # refuses parameters now, not when a compiled program runs
-    words = jnp.asarray(words, jnp.uint32) | jnp.uint32(0)  # traced wherever anything is
+    words = jnp.asarray(words, jnp.uint32) | np.uint32(0)  # traced wherever anything is
     if isinstance(words, jax.core.Tracer) or _within_a_transform_over_a_mesh():
         made = _later(drawn, words)
         return made if out_sharding is None else jax.sharding.reshard(made, out_sharding)

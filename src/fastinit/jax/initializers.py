@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,17 +22,17 @@ Axes = int | Sequence[int]
 
 def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
     """U[0, scale); ``jax.nn.initializers.uniform``."""
-    return _initializer(_jax.uniform(scale, dtype), "uniform", dtype, high=scale)
+    return _initializer(_theirs("uniform", scale, dtype), "uniform", dtype, high=scale)
 
 
 def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     """N(0, stddev^2); ``jax.nn.initializers.normal``."""
-    return _initializer(_jax.normal(stddev, dtype), "normal", dtype, std=stddev)
+    return _initializer(_theirs("normal", stddev, dtype), "normal", dtype, std=stddev)
 
 
 def truncated_normal(stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, upper: Any = 2.0) -> Initializer:
     """N(0, stddev^2) cut at `lower` and `upper`, in units of stddev; ``jax.nn.initializers.truncated_normal``."""
-    theirs = _jax.truncated_normal(stddev, dtype, lower, upper)
+    theirs = _theirs("truncated_normal", stddev, dtype, lower, upper)
     return _initializer(theirs, "truncated_normal", dtype, std=stddev, lower=lower, upper=upper)
 
 
@@ -58,14 +60,14 @@ def variance_scaling(
     dtype : dtype, optional
         float32, float64 (with ``jax_enable_x64``), float16 or bfloat16. Complex ones are left to JAX.
     """
-    theirs = _jax.variance_scaling(scale, mode, distribution, in_axis, out_axis, batch_axis, dtype)
+    theirs = _theirs("variance_scaling", scale, mode, distribution, in_axis, out_axis, batch_axis, dtype)
     given = {"scale": scale, "mode": mode, "distribution": distribution}
     return _initializer(theirs, "variance_scaling", dtype, **given, **_axes(in_axis, out_axis, batch_axis))
 
 
 def _named(name: str, title: str, **parameters: Any) -> Callable[..., Initializer]:
     def factory(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
-        theirs = getattr(_jax, name)(in_axis, out_axis, batch_axis, dtype)
+        theirs = _theirs(name, in_axis, out_axis, batch_axis, dtype)
         return _initializer(theirs, name, dtype, **parameters, **_axes(in_axis, out_axis, batch_axis))
 
     factory.__name__ = factory.__qualname__ = name
@@ -92,7 +94,7 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> In
     `column_axis` has the columns, all other axes together are the rows; the shorter side is orthonormal. In bfloat16
     and float16 too.
     """
-    theirs = _jax.orthogonal(scale, column_axis)
+    theirs = _theirs("orthogonal", scale, column_axis)
     return _initializer(theirs, "orthogonal", dtype, gain=scale, out_axis=column_axis)
 
 
@@ -101,7 +103,7 @@ def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None)
 
     The shape is (\\*kernel, in, out). Both values of `column_axis` give the same distribution.
     """
-    return _initializer(_jax.delta_orthogonal(scale, column_axis), "delta_orthogonal", dtype, gain=scale)
+    return _initializer(_theirs("delta_orthogonal", scale, column_axis), "delta_orthogonal", dtype, gain=scale)
 
 
 # ---- what they share -------------------------------------------------------------------------------------------
@@ -112,20 +114,68 @@ def _axes(in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> dict[str, Any]:
     return {name: axes if isinstance(axes, int) else tuple(axes) for name, axes in given.items()}
 
 
-def _initializer(theirs: Initializer, name: str, default_dtype: Any, **parameters: Any) -> Initializer:
-    """JAX's initializer `theirs` with our values; JAX checks the arguments, by its own function, without filling."""
+class _Theirs(NamedTuple):
+    """An initializer of JAX's, and the same for tracing: what has been traced of that, JAX keeps."""
+
+    init: Initializer
+    traced: Any
+
+
+def _theirs(name: str, *args: Any) -> _Theirs:
+    """What JAX's factory of that name makes of the arguments; the same for equal ones, as far as they can be told."""
+    if not any(isinstance(arg, jax.Array) for arg in args):
+        with contextlib.suppress(TypeError):  # a list of axes, say
+            return _kept(name, args, repr(args))
+    return _made(name, args)
+
+
+@functools.lru_cache(maxsize=256)
+def _kept(name: str, args: tuple[Any, ...], _: str) -> _Theirs:
+    return _made(name, args)
+
+
+def _made(name: str, args: tuple[Any, ...]) -> _Theirs:
+    made = getattr(_jax, name)(*args)
+    return _Theirs(made, jax.jit(made, static_argnums=(1, 2, 3)))
+
+
+def _expected(theirs: _Theirs, key: Any, shape: Any, dtype: Any, out_sharding: Any) -> jax.ShapeDtypeStruct:
+    """JAX checks the arguments, by its own function, without filling; traced once for such as are the same to it."""
+    shape = tuple(shape) if isinstance(shape, list) else shape
+    concrete = isinstance(key, jax.Array) and not isinstance(key, jax.core.Tracer)
+    if concrete and type(shape) is tuple and _INT.issuperset(map(type, shape)) and _is_hashable((dtype, out_sharding)):
+        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            key = jax.random.wrap_key_data(key)  # settings decide which keys these words are
+        given = jax.ShapeDtypeStruct(key.shape, key.dtype)
+        return theirs.traced.eval_shape(given, shape, dtype, out_sharding)
+    return jax.eval_shape(lambda: theirs.init(key, shape, dtype, out_sharding))
+
+
+_INT = frozenset({int})
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _initializer(theirs: _Theirs, name: str, default_dtype: Any, **parameters: Any) -> Initializer:
+    """JAX's initializer `theirs` with our values."""
 
     def init(key: Any, shape: Any, dtype: Any = default_dtype, out_sharding: Any = None) -> jax.Array:
         dtype = float if dtype is None else dtype  # JAX's default float, whichever that is now
         if dtype is not float:
             if jnp.issubdtype(dtype, jnp.complexfloating):
-                return theirs(key, shape, dtype, out_sharding)
+                return theirs.init(key, shape, dtype, out_sharding)
             check_dtype(jnp.dtype(dtype))
-        expected = jax.eval_shape(lambda: theirs(key, shape, dtype, out_sharding))
+        words = jax.random.key_data(key)  # refuses what is no key, or one that settings do not allow
+        expected = _expected(theirs, key, shape, dtype, out_sharding)
         if expected.dtype.name not in DTYPES:
             raise TypeError(f"{expected.dtype.name} cannot be filled; known dtypes: {', '.join(DTYPES)}")
         description = describe(name, **{name: _plain(name, value) for name, value in parameters.items()})
-        words = jax.random.key_data(key)
         return filled(description, words, expected.shape, expected.dtype, key, out_sharding)
 
     return init

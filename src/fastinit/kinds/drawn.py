@@ -31,8 +31,9 @@ class Drawn(Named):
     __slots__ = ("values",)
 
     def __init__(self, initializer: Initializer, shape: tuple[int, ...], dtype: str, seed: int, name: str) -> None:
-        super().__init__(initializer, shape, dtype, seed, name)
-        self.values = prepare(initializer, shape, dtype, *hashed(seed, name))
+        Named.__init__(self, initializer, shape, dtype, seed, name)
+        key, stream = hashed(seed, name)
+        self.values = prepare(initializer, shape, dtype, key, stream)
 
     @property
     def std(self) -> float:
@@ -51,7 +52,7 @@ class Drawn(Named):
         size = array.size
         threads = threads_for(threads, size)
         if region is self.region and array.flags.c_contiguous:  # making a plan takes longer than a small fill
-            _kernels.fill(self.values, array, 0, [(size, 1, array.itemsize, None)], threads)
+            _kernels.fill(self.values, array, 0, None, threads)
         else:
             out, first, axes = plan.kernel_axes(region, self.shape, array)
             _kernels.fill(self.values, out, first, axes, threads)
@@ -133,14 +134,22 @@ def _distribution(name: str, p: dict[str, Any], shape: tuple[int, ...]) -> Distr
 
 def prepare(initializer: Initializer, shape: tuple[int, ...], dtype: str, key: int, stream: int) -> _kernels.Values:
     """The kernels' form of a tensor's values; ValueError where the dtype cannot hold the parameters."""
+    values, warning = _prepared(initializer, shape, dtype)
+    if warning is not None:
+        warnings.warn(warning, RuntimeWarning, stacklevel=2)
+    return values.on_stream(key, stream)
+
+
+@functools.lru_cache(maxsize=256)  # to prepare a truncated normal takes 4 us
+def _prepared(initializer: Initializer, shape: tuple[int, ...], dtype: str) -> tuple[_kernels.Values, str | None]:
+    """What `prepare` returns but for the stream, and what it warns of."""
     kind, parameters, _ = distribution(initializer, shape)
+    warning = None
     if dtype in _FLUSHED and "normal" in kind and 0 < parameters[1] <= _FLUSHED[dtype]:
-        warnings.warn(
-            f"{initializer.name}: {dtype} flushes std={parameters[1]} to zero: most values will be the mean, rounded",
-            RuntimeWarning,
-            stacklevel=2,
+        warning = (
+            f"{initializer.name}: {dtype} flushes std={parameters[1]} to zero: most values will be the mean, rounded"
         )
-    return kernel_values(initializer.name, kind, dtype, parameters, key, stream)
+    return kernel_values(initializer.name, kind, dtype, parameters), warning
 
 
 def fill_constant(value: float, dtype: str, array: np.ndarray, threads: int) -> None:

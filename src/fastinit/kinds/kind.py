@@ -45,6 +45,8 @@ class Kind(ABC):
         Whether a piece of the tensor may cost as much as all of it, so that it is better made at once.
     on_host : bool
         Whether the values can be made in the CPU's memory only.
+    seed, name : int and str, or None
+        What an initializer's values are drawn by; None for what is composed of other tensors.
     depth, count : int
         How deep the kind is nested, and how many kinds it is made of; 1 unless it is composed.
     """
@@ -53,6 +55,8 @@ class Kind(ABC):
 
     made_together: bool = False
     on_host: bool = False
+    seed: int | None = None
+    name: str | None = None
     depth: int = 1
     count: int = 1
 
@@ -135,6 +139,9 @@ class Named(Kind):
     """
 
     __slots__ = ("initializer", "name", "seed")
+
+    seed: int
+    name: str
 
     def __init__(self, initializer: Initializer, shape: tuple[int, ...], dtype: str, seed: int, name: str) -> None:
         self.initializer = initializer

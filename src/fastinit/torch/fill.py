@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..cuda import check_on_device
@@ -12,6 +13,9 @@ from ..questions import dtype_of
 from ..recipe import Part
 from .memory import DTYPES, check_memory, dtype_name, on_cuda, write
 from .shards import Held, global_shape, held_by, is_dtensor, is_sharded_tensor, jobs
+
+#: What this process holds of a tensor; and as an array, where that has been looked at.
+Place = tuple[Held, np.ndarray | None]
 
 
 def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.Tensor:
@@ -44,21 +48,19 @@ def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.
         raise TypeError(f"a tensor is needed, not {type(tensor).__name__}")
     if global_shape(tensor) != recipe.shape:
         raise ValueError(f"the tensor has shape {global_shape(tensor)}, but the recipe has shape {recipe.shape}")
-    with torch.no_grad():
-        check_fillable(tensor, staged=staged)
+    places = check_fillable(tensor, staged=staged)
     if not staged:
-        check_device(tensor, recipe)
-    return fill_checked(tensor, recipe)
+        check_device(places, recipe)
+    return fill_checked(tensor, recipe, places)
 
 
-def fill_checked(tensor: torch.Tensor, recipe: Part) -> torch.Tensor:
-    """`fill_` of a tensor that has passed its checks."""
-    with torch.no_grad():
-        for held in held_by(tensor):
-            for job in jobs(held, recipe):
-                write(job.view, job.part, job.rows)
-        if is_dtensor(tensor):  # has a version of its own, beside its local tensor's
-            torch.autograd.graph.increment_version(tensor)
+def fill_checked(tensor: torch.Tensor, recipe: Part, places: Sequence[Place]) -> torch.Tensor:
+    """`fill_` of a tensor that has passed its checks; `places` are what `check_fillable` has found."""
+    for held, array in places:
+        for view, part, rows in jobs(held, recipe):
+            write(view, part, rows, array if view is held.local else None)
+    if is_dtensor(tensor):  # has a version of its own, beside its local tensor's
+        torch.autograd.graph.increment_version(tensor)
     return tensor
 
 
@@ -67,8 +69,8 @@ def fill_stack_checked(tensor: torch.Tensor, recipes: Sequence[Part]) -> torch.T
     with torch.no_grad():
         for held in held_by(tensor):
             for local, position in enumerate(position for run in held.runs[0] for position in run):
-                for job in jobs(Held(held.local[local], held.runs[1:]), recipes[position]):
-                    write(job.view, job.part, job.rows)
+                for view, part, rows in jobs(Held(held.local[local], held.runs[1:]), recipes[position]):
+                    write(view, part, rows)
         if is_dtensor(tensor):
             torch.autograd.graph.increment_version(tensor)
     return tensor
@@ -80,18 +82,18 @@ def check_recipe(recipe: Any) -> None:
         raise TypeError(f"a Recipe is needed, not {type(recipe).__name__}: see fastinit.recipe")
 
 
-def check_fillable(tensor: torch.Tensor, *, staged: bool = False, meta: bool = False) -> None:
+def check_fillable(tensor: torch.Tensor, *, staged: bool = False, meta: bool = False) -> list[Place]:
     """TypeError, ValueError or RuntimeError unless what this process holds of a tensor can be filled."""
     dtype_name(tensor)
     check_lasting(tensor)
-    for held in held_by(tensor):
-        check_memory(held.local, staged=staged, meta=meta)
+    return [(held, check_memory(held.local, staged=staged, meta=meta)) for held in held_by(tensor)]
 
 
-def check_device(tensor: torch.Tensor, recipe: Part) -> None:
+def check_device(places: Sequence[Place], recipe: Part) -> None:
     """TypeError for a recipe that cannot be made on the tensor's CUDA device."""
-    if any(on_cuda(held.local) for held in held_by(tensor)):
-        check_on_device(recipe)
+    for held, _ in places:
+        if on_cuda(held.local):
+            check_on_device(recipe)
 
 
 def check_lasting(tensor: Any) -> None:

@@ -15,12 +15,13 @@ from typing import Any, TypeAlias
 import torch
 from torch.nn.init import _calculate_correct_fan, _calculate_fan_in_and_fan_out, calculate_gain
 
-from ..initializers import cached_init
-from ..recipe import Recipe
-from .fill import check_device, check_fillable, check_lasting, fill_checked
+from ..initializers import Initializer, cached_init
+from ..recipe import Recipe, redrawn
+from .fill import Place, check_device, check_fillable, check_lasting, fill_checked
 from .memory import dtype_name
 from .seeds import check_key, key
 from .shards import global_shape
+from .watching import is_transformed, is_watched
 
 __all__ = [
     "calculate_gain",
@@ -283,19 +284,20 @@ def dirac_(tensor: torch.Tensor, groups: int = 1) -> torch.Tensor:
     A DTensor's shard too. What fastinit cannot fill, such as integers, torch does.
     """
     check_lasting(tensor)
-    if tensor.ndimension() not in (3, 4, 5) or groups < 1 or tensor.shape[0] % groups or not _can_fill(tensor):
+    places = _places(tensor)
+    if tensor.ndimension() not in (3, 4, 5) or groups < 1 or tensor.shape[0] % groups or places is None:
         return torch.nn.init.dirac_(tensor, groups)  # or raises torch's own error
     described = cached_init("dirac", {"groups": groups})
-    return fill_checked(tensor, Recipe(described, global_shape(tensor), dtype=dtype_name(tensor), seed=0))
+    recipe = Recipe(described, global_shape(tensor), dtype=dtype_name(tensor), seed=0)
+    return fill_checked(tensor, recipe, places)
 
 
-def _can_fill(tensor: torch.Tensor) -> bool:
+def _places(tensor: torch.Tensor) -> list[Place] | None:
+    """What `check_fillable` finds; None for a tensor that fastinit cannot fill."""
     try:
-        with torch.no_grad():
-            check_fillable(tensor)
+        return check_fillable(tensor)
     except (TypeError, ValueError, RuntimeError):
-        return False
-    return True
+        return None
 
 
 # ---- the deprecated names ------------------------------------------------------------------------------------
@@ -334,41 +336,43 @@ sparse = _deprecated(sparse_)
 def _fill(
     tensor: torch.Tensor, initializer: str, generator: Generator, seed: int | None, name: str, **parameters: Any
 ) -> torch.Tensor:
-    recipe = _drawn(tensor, initializer, parameters, generator, seed, name)
-    return tensor if recipe is None else fill_checked(tensor, recipe)
-
-
-def _drawn(
-    tensor: torch.Tensor,
-    initializer: str,
-    parameters: dict[str, Any],
-    generator: Generator,
-    seed: int | None,
-    name: str,
-) -> Recipe | None:
-    """The recipe of a tensor that can be filled; None for one of no elements, which draws no seed."""
     check_key(generator, seed)
-    with torch.no_grad():
-        check_fillable(tensor)
-    described = functools.partial(
-        Recipe, cached_init(initializer, parameters), global_shape(tensor), dtype=dtype_name(tensor)
-    )
-    if seed is None:  # refuses parameters before a generator has advanced
-        check_device(tensor, described(seed=0))
-    if tensor.numel() == 0:
-        return None
+    places = check_fillable(tensor)
+    described = _described(cached_init(initializer, parameters), global_shape(tensor), dtype_name(tensor))
+    check_device(places, described)
+    if tensor.numel() == 0:  # draws no seed
+        return tensor
     seed, name = key(tensor, generator, seed, name)
-    recipe = described(seed=seed, name=name)
-    check_device(tensor, recipe)
-    return recipe
+    return fill_checked(tensor, redrawn(described, seed, name), places)
 
 
-def _refused_by_torch(tensor: torch.Tensor, method: str, *args: Any, **kwargs: Any) -> None:
+@functools.lru_cache(maxsize=256)
+def _described(initializer: Initializer, shape: tuple[int, ...], dtype: str) -> Recipe:
+    """A tensor but for its seed and name: refuses parameters before a generator has advanced."""
+    return Recipe(initializer, shape, dtype=dtype, seed=0)
+
+
+def _refused_by_torch(tensor: torch.Tensor, method: str, *args: Any, generator: Generator = None) -> None:
     """Lets torch raise its own errors: by the same call on no elements."""
-    generator = kwargs.get("generator")
-    device = generator.device if isinstance(generator, torch.Generator) else "cpu"  # torch wants them to agree
+    if generator is None and _NUMBERS.issuperset(map(type, args)) and not (is_watched() or is_transformed()):
+        _accepted_by_torch(method, tensor.dtype, *args)
+    else:
+        device = generator.device if isinstance(generator, torch.Generator) else "cpu"  # torch wants them to agree
+        _call_on_nothing(method, tensor.dtype, device, *args, generator=generator)
+
+
+_NUMBERS = frozenset({float, int})
+
+
+def _call_on_nothing(method: str, dtype: torch.dtype, device: Any, *args: Any, **kwargs: Any) -> None:
     with torch._C.DisableTorchFunction():
-        getattr(torch.empty(0, dtype=tensor.dtype, device=device), method)(*args, **kwargs)
+        getattr(torch.empty(0, dtype=dtype, device=device), method)(*args, **kwargs)
+
+
+@functools.lru_cache(maxsize=256, typed=True)
+def _accepted_by_torch(method: str, dtype: torch.dtype, *args: float) -> None:
+    """The same for numbers that torch has refused or not once and for all."""
+    _call_on_nothing(method, dtype, "cpu", *args)
 
 
 def cuts(mean: float, std: float, a: float, b: float) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import warnings
@@ -14,13 +15,13 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from . import functions
 from .fill import check_lasting
-from .memory import DTYPES, fills_on
+from .memory import DTYPES, fills_on, is_filled_there
 from .seeds import BLOCKS, Count
 from .shards import held_by, is_dtensor
+from .watching import is_transformed, is_watched
 
 _INIT: dict[str, Callable[..., Any]] = {
     "uniform_": functions.uniform_,
@@ -96,13 +97,12 @@ class _Filling(TorchFunctionMode):  # type: ignore[misc]
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
         handler = _HANDLERS.get(func)
         if handler is None and _is_init_function(func):
             handler = _Filling._init_function
-        if handler is None or not self._count.is_here() or torch._C._functorch.peek_interpreter_stack() is not None:
-            return func(*args, **kwargs)
-        return handler(self, func, types, args, kwargs)
+        if handler is None or not self._count.is_here() or is_transformed():
+            return func(*args, **(kwargs or {}))
+        return handler(self, func, types, args, kwargs or {})
 
     # ---- what is filled -----------------------------------------------------------------------------------
 
@@ -151,7 +151,7 @@ class _Filling(TorchFunctionMode):  # type: ignore[misc]
         options = dict(kwargs)
         generator = options.pop("generator", None)
         elsewhere = not fills_on(torch.device("cpu" if options.get("device") is None else options["device"]).type)
-        if types or elsewhere or options.get("out") is not None or _is_watched():
+        if types or elsewhere or options.get("out") is not None or is_watched():
             return otherwise()
         return self._fill(empty(*args, **options), _MAKING[func], parameters, {"generator": generator}, otherwise)
 
@@ -162,7 +162,7 @@ class _Filling(TorchFunctionMode):  # type: ignore[misc]
             name = _ASKING.get(frame.f_code.co_name)
             if name is not None and frame.f_locals.get("tensor") is args[0]:
                 given = {key: value for key, value in frame.f_locals.items() if key in _PARAMETERS[name]}
-                if _is_lost(args[0], name):  # its steps are no fills either
+                if _is_ours(args[0]) and _is_lost(args[0], name):  # its steps are no fills either
                     getattr(torch.nn.init, name)(args[0], **given)
                     return True
                 nothing = object()
@@ -174,7 +174,7 @@ class _Filling(TorchFunctionMode):  # type: ignore[misc]
         self, tensor: Any, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], otherwise: Callable[[], Any]
     ) -> Any:
         """The fill by our function of that name; `otherwise` does what torch would, where we do not."""
-        if _is_lost(tensor, name) or not _is_fillable(tensor):
+        if not _is_ours(tensor) or _is_lost(tensor, name) or not _is_fillable(tensor):
             return otherwise()
         given = {name: value for name, value in kwargs.items() if name != "tensor"}
         before = self._count.fills
@@ -227,12 +227,20 @@ def _leave_lower_end(tensor: torch.Tensor, low: float, high: float) -> None:
     What makes truncated normals by ``uniform_().erfinv_()`` gets minus infinity from it, and then its own lower cut,
     which may be 100 standard deviations away.
     """
-    with torch.no_grad(), torch._C.DisableTorchFunction():
-        ends = torch.tensor([low, high], dtype=tensor.dtype, device="cpu")
-        following = torch.nextafter(ends[:1], ends[1:]).item()
-        if following < ends[1].item():  # else there is none within the interval
+    following = _next_in_interval(low, high, tensor.dtype)
+    if following is not None:
+        with torch._C.DisableTorchFunction():
             for held in held_by(tensor):
                 held.local.detach().clamp_(min=following)
+
+
+@functools.lru_cache(maxsize=256)
+def _next_in_interval(low: float, high: float, dtype: torch.dtype) -> float | None:
+    """The float of that dtype which follows the lower end of an interval; None if it is not within."""
+    with torch._C.DisableTorchFunction():
+        ends = torch.tensor([low, high], dtype=dtype, device="cpu")
+        following = float(torch.nextafter(ends[:1], ends[1:]).item())
+        return following if following < ends[1].item() else None
 
 
 def _is_init_function(func: Any) -> bool:
@@ -270,9 +278,7 @@ def _storage(tensor: torch.Tensor) -> Any:
 
 
 def _is_lost(tensor: Any, name: str) -> bool:
-    """Whether a fill would change nothing that lasts; warns of it."""
-    if not _is_plain(tensor) or _is_watched():
-        return False
+    """Whether a fill of one that is ours would change nothing that lasts; warns of it."""
     try:
         check_lasting(tensor)
         base = tensor._base if tensor._is_view() else tensor
@@ -292,21 +298,21 @@ def _level() -> int:
     return level
 
 
-def _is_watched() -> bool:
-    """Whether something else takes part in what torch does: a compiler, a tracer, a mode of dispatch."""
-    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing() or _get_current_dispatch_mode() is not None)
-
-
 def _is_plain(tensor: Any) -> bool:
     """Whether a tensor is one that torch treats like any other."""
     return type(tensor) in (torch.Tensor, torch.nn.Parameter) or is_dtensor(tensor)
 
 
+def _is_ours(tensor: Any) -> bool:
+    """Whether it is a tensor like any other, and nothing else takes part in what torch does."""
+    return _is_plain(tensor) and not is_watched()
+
+
 def _is_fillable(tensor: Any) -> bool:
-    if not _is_plain(tensor) or _is_watched() or tensor.numel() == 0:
-        return False
+    """Whether one that is ours has elements that can be filled where they are."""
     return bool(
-        tensor.dtype in DTYPES
-        and fills_on(tensor.device.type)
+        tensor.numel()
+        and tensor.dtype in DTYPES
+        and is_filled_there(tensor)
         and (not tensor.is_inference() or torch.is_inference_mode_enabled())
     )

@@ -38,12 +38,12 @@ def dtype_name(tensor: torch.Tensor) -> str:
 
 def on_host(tensor: torch.Tensor) -> bool:
     """Whether the CPU can write to the tensor's memory."""
-    return bool(tensor.device.type == "cpu")
+    return bool(tensor.is_cpu)
 
 
 def on_cuda(tensor: torch.Tensor) -> bool:
     """Whether the tensor is on a CUDA device."""
-    return bool(tensor.device.type == "cuda")
+    return bool(tensor.is_cuda)
 
 
 def stream_of(tensor: torch.Tensor) -> int:
@@ -56,17 +56,24 @@ def fills_on(device_type: str) -> bool:
     return device_type == "cpu" or (device_type == "cuda" and not cuda.why_unavailable())
 
 
-def check_memory(tensor: torch.Tensor, *, staged: bool = False, meta: bool = False) -> None:
+def is_filled_there(tensor: torch.Tensor) -> bool:
+    """Whether this tensor is filled where it is."""
+    return on_host(tensor) or fills_on(tensor.device.type)
+
+
+def check_memory(tensor: torch.Tensor, *, staged: bool = False, meta: bool = False) -> np.ndarray | None:
     """TypeError, ValueError or RuntimeError for a tensor whose elements cannot be written to.
 
-    `staged` allows for any device; `meta` for a tensor without memory, which will be given some.
+    `staged` allows for any device; `meta` for a tensor without memory, which will be given some. Returns the tensor's
+    memory as `array_of` does, where that has been looked at.
     """
-    dtype_name(tensor)
-    if tensor.is_meta and not meta:
+    name, without = dtype_name(tensor), tensor.is_meta
+    if without and not meta:
         raise TypeError(
             "fastinit fills tensors in the CPU's or a CUDA device's memory; this one is on meta, and has none"
         )
-    if not (on_host(tensor) or staged or tensor.is_meta):
+    host = on_host(tensor)
+    if not (host or staged or without):
         if not on_cuda(tensor):
             raise TypeError(
                 f"fastinit fills tensors in the CPU's or a CUDA device's memory; this one is on {tensor.device}"
@@ -84,22 +91,23 @@ def check_memory(tensor: torch.Tensor, *, staged: bool = False, meta: bool = Fal
         )
     if is_traceable_wrapper_subclass(tensor):
         raise TypeError(f"a {type(tensor).__name__} has no elements of its own to fill")
-    if tensor.is_meta or not tensor.numel():
-        return
+    if without or not tensor.numel():
+        return None
     if not tensor.untyped_storage().nbytes():
         raise ValueError("the tensor's storage has been freed: its parameter may be sharded, or not yet there")
-    if not (on_host(tensor) or on_cuda(tensor)):
-        return
+    if not (host or on_cuda(tensor)):
+        return None
     try:
         array = array_of(tensor)
     except RuntimeError as error:  # a fake tensor, or one that a transform of functions has wrapped
         raise TypeError(f"a {type(tensor).__name__} has no elements of its own to fill: {error}") from None
-    if on_host(tensor):
-        as_output(array, dtype_name(tensor))  # refuses memory that is read-only or overlaps
-        return
+    if host:
+        as_output(array, name)  # refuses memory that is read-only or overlaps
+        return array
     if overlaps_itself(array):
         raise ValueError("the tensor overlaps itself: two of its elements share memory")
     check_aligned(tensor.data_ptr(), array.strides, array.itemsize)
+    return array
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
@@ -115,14 +123,16 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
     return np.asarray((plain.view(torch.uint16) if tensor.dtype is torch.bfloat16 else plain).numpy())
 
 
-def write(tensor: torch.Tensor, part: Part, rows: np.ndarray | None = None) -> None:
+def write(tensor: torch.Tensor, part: Part, rows: np.ndarray | None = None, array: np.ndarray | None = None) -> None:
     """Fill a tensor that has been checked with a part's values, or with those of its `rows`.
+
+    `array` is its memory, where `check_memory` has looked at that.
 
     On other devices than CPUs and CUDA's, and orthogonal ones there, too, values pass through a buffer. Orthogonal and
     sparse ones are made together, so there the buffer is as large as the tensor.
     """
     if on_host(tensor):
-        _make(array_of(tensor), part, rows)
+        _make(array_of(tensor) if array is None else array, part, rows)
     elif on_cuda(tensor) and not cuda.why_unavailable() and not is_made_on_host(part):
         _send(tensor, part, rows)
     else:

@@ -125,11 +125,11 @@ def init_module_(
     with torch.no_grad():
         for name, entry in plan.parameters.items():
             tensor = tensors[name]
-            check_fillable(tensor, staged=True)  # it may have got its memory only now
+            places = check_fillable(tensor, staged=True)  # it may have got its memory only now
             if entry.each:
                 fill_stack_checked(tensor, entry.recipes)
             else:
-                fill_checked(tensor, entry.recipes[0])
+                fill_checked(tensor, entry.recipes[0], places)
             for row in entry.zero_rows:
                 _zero_row(tensor, row)
         for name, values in plan.values.items():

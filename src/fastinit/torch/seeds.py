@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from ..stream import check_seed
 from .shards import is_dtensor
+from .watching import has_modes, is_transformed, is_watched
 
 _forks = 0
 
@@ -73,11 +74,32 @@ def check_key(generator: Any, seed: int | None) -> None:
             raise ValueError("give either generator= or seed=")
 
 
+class _Box(threading.local):
+    """A number in memory of this thread's own, where a generator can write."""
+
+    def __init__(self) -> None:
+        with torch.inference_mode(False):
+            self.number = torch.empty((), dtype=torch.int64, device="cpu")
+
+
+_BOX = _Box()
+
+
 def drawn_seed(generator: Any = None) -> int:
     """A seed of 63 bits from a generator, torch's default one unless given; whatever modes are in force."""
-    with _disable_current_modes(), torch._C.DisableTorchFunction():
-        device = "cpu" if generator is None else generator.device
-        return int(torch.empty((), dtype=torch.int64, device=device).random_(generator=generator).item())
+    if has_modes():
+        with _disable_current_modes():
+            return _drawn(generator)
+    return _drawn(generator)
+
+
+def _drawn(generator: Any) -> int:
+    with torch._C.DisableTorchFunction():
+        if generator is None and not (is_watched() or is_transformed()):
+            number = _BOX.number
+        else:
+            number = torch.empty((), dtype=torch.int64, device="cpu" if generator is None else generator.device)
+        return int(number.random_(generator=generator).item())
 
 
 def agreed(numbers: Sequence[int], tensor: Any) -> Sequence[int]:

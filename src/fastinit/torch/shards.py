@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,12 +22,16 @@ class Held(NamedTuple):
     """A tensor in this process's memory, and the positions of its elements along each axis of the global one."""
 
     local: torch.Tensor
-    runs: list[Runs]
+    runs: Sequence[Runs]
+
+
+#: Tensors that hold all of their elements themselves.
+_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
 
 
 def is_dtensor(tensor: Any) -> bool:
     """Whether it is a DTensor; does not import what nobody has imported yet."""
-    if type(tensor) in (torch.Tensor, torch.nn.Parameter):
+    if type(tensor) in _PLAIN:
         return False
     names = ("torch.distributed.tensor", "torch.distributed._tensor")  # it has moved once
     found = (getattr(sys.modules.get(name), "DTensor", None) for name in names)
@@ -35,6 +40,8 @@ def is_dtensor(tensor: Any) -> bool:
 
 def is_sharded_tensor(tensor: Any) -> bool:
     """Whether it is a ShardedTensor, as TorchRec's tables are in a state dict."""
+    if type(tensor) in _PLAIN:
+        return False
     kind = getattr(sys.modules.get("torch.distributed._shard.sharded_tensor"), "ShardedTensor", None)
     return kind is not None and isinstance(tensor, kind)
 
@@ -52,6 +59,8 @@ def held_by(tensor: Any) -> list[Held]:
     ValueError
         A DTensor that is a partial sum.
     """
+    if type(tensor) in _PLAIN:
+        return [Held(tensor, _all_along(tensor.shape))]
     if is_dtensor(tensor):
         return _held_of_dtensor(tensor)
     if is_sharded_tensor(tensor):
@@ -68,13 +77,21 @@ def held_by(tensor: Any) -> list[Held]:
     return [Held(tensor, [[range(n)] for n in tensor.shape])]
 
 
+@functools.lru_cache(maxsize=1024)
+def _all_along(shape: tuple[int, ...]) -> tuple[Runs, ...]:
+    """The runs of what is not cut; nobody changes them."""
+    return tuple([range(n)] for n in shape)
+
+
 def _held_of_dtensor(tensor: Any) -> list[Held]:
     """Placements from the first mesh axis to the last, each dividing what the one before it left.
 
     torch's own `compute_local_shape_and_global_offset` gives one offset, which does not say where the rows of a
     `_StridedShard` are: they are not neighbours.
     """
-    mesh, local = tensor.device_mesh, tensor.to_local()
+    mesh = tensor.device_mesh
+    with torch.no_grad():
+        local = tensor.to_local()
     coordinate = mesh.get_coordinate()
     if coordinate is None:  # a process outside the mesh
         return []
@@ -132,12 +149,8 @@ def join(runs: Iterator[range]) -> Runs:
     return joined
 
 
-class Job(NamedTuple):
-    """A view of a local tensor, the part whose values it gets, and which rows of that part, if not all."""
-
-    view: torch.Tensor
-    part: Part
-    rows: np.ndarray | None
+#: A view of a local tensor, the part whose values it gets, and which rows of that part, if not all.
+Job = tuple[torch.Tensor, Part, np.ndarray | None]
 
 
 def jobs(held: Held, part: Part) -> Iterator[Job]:
@@ -147,17 +160,18 @@ def jobs(held: Held, part: Part) -> Iterator[Job]:
     """
     if not held.local.numel():
         return
-    along = [placed(runs) for runs in held.runs]
-    rows = None
-    if held.runs and len(held.runs[0]) > 1 and made_together(part.recipe):
+    several = bool(held.runs) and len(held.runs[0]) > 1 and made_together(part.recipe)
+    if not several and held.local.shape == part.shape:
+        yield held.local, part, None
+        return
+    along, rows = [placed(runs) for runs in held.runs], None
+    if several:
         rows = np.concatenate([np.arange(run.start, run.stop) for run in held.runs[0]])
         along[0] = [(slice(None), slice(None))]
-    if rows is None and held.local.shape == part.shape:
-        yield Job(held.local, part, None)
-        return
+    local = held.local.detach()  # views of it are none in a graph
     for chosen in itertools.product(*along):
-        view = held.local[tuple(local for local, _ in chosen)]
-        yield Job(view, part.part(tuple(where for _, where in chosen)), rows)
+        view = local[tuple(here for here, _ in chosen)]
+        yield view, part.part(tuple(where for _, where in chosen)), rows
 
 
 def placed(runs: Runs) -> list[tuple[slice, slice]]:

@@ -10,7 +10,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from ...recipe import Recipe
-from ..fill import fill_checked
+from ..fill import check_fillable, fill_checked
 from ..memory import DTYPES
 from ..seeds import drawn_seed
 from .evaluating import Evaluation, without_modes
@@ -311,7 +311,8 @@ class Recorder:
             except (TypeError, ValueError, ArithmeticError):
                 tensor.copy_(self._evaluation.values(draw))
             else:
-                fill_checked(tensor.detach(), recipe)
+                plain = tensor.detach()
+                fill_checked(plain, recipe, check_fillable(plain))
             storage = tensor.untyped_storage()
             store = STORES.get(tensor) or Store(storage.nbytes(), self)
             store.exposed = True
