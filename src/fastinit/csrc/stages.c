@@ -23,6 +23,7 @@ typedef struct {
     const fi_stage *stages;
     size_t count;
     progress *stage; /* of each of them */
+    int useful; /* threads; others would only take turns with them */
     int looks;
     int each;
     int64_t *share_done;
@@ -94,6 +95,8 @@ static void do_stage(stages_job *j, const fi_stage *stage, progress *p, fi_worke
 
 static void work_on_stages(void *context, fi_worker *worker) {
     stages_job *j = context;
+    if (worker->number >= j->useful)
+        return;
     for (size_t s = 0; s < j->count; s++) {
         do_stage(j, &j->stages[s], &j->stage[s], worker);
         wait_for(j, &j->stage[s], worker);
@@ -130,7 +133,8 @@ int fi_parallel_stages(const fi_stage *stages, size_t count, int threads, int ea
     stages_job j = {.stages = stages,
                     .count = count,
                     .stage = stage,
-                    .looks = fi_has_cpus_for(threads) ? LOOKS : FEW_LOOKS,
+                    .useful = (int)fi_least(threads, fi_cpus()),
+                    .looks = LOOKS,
                     .each = each,
                     .share_done = done,
                     .lock = PTHREAD_MUTEX_INITIALIZER,

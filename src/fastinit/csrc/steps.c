@@ -67,6 +67,8 @@ int fi_run_steps(const fi_isa *isa, fi_step *steps, size_t n, char *scratch, int
     fi_stage *stages = malloc(n * sizeof *stages);
     char *rooms = malloc(fills ? fills * fi_fill_room() : 1), *room = rooms;
     int stopped = FI_NO_MEMORY;
+    /* more threads than CPUs do not need more tiles */
+    const int at_once = threads > 1 ? (int)fi_least(threads, fi_cpus()) : 1;
     if (tasks && stages && rooms) {
         fi_task *next = tasks;
         for (size_t first = 0, end = 0; first < n; first = end) {
@@ -74,7 +76,7 @@ int fi_run_steps(const fi_isa *isa, fi_step *steps, size_t n, char *scratch, int
             *stage = (fi_stage){.tasks = next};
             for (; end < n && steps[end].stage == steps[first].stage; end++)
                 stage->share += steps[end].share;
-            stage->count = tasks_of(next, steps + first, end - first, isa, scratch, threads, &room);
+            stage->count = tasks_of(next, steps + first, end - first, isa, scratch, at_once, &room);
             next += stage->count;
         }
         stopped = fi_parallel_stages(stages, count, threads, each, done, poll, context);

@@ -188,11 +188,11 @@ static int processors(void) {
 static int no_limit; /* what omp_get_max_threads() returns where nobody has set it: the CPUs there were at first */
 #endif
 
-int fi_has_cpus_for(int threads) {
+int fi_cpus(void) {
 #ifdef _OPENMP
-    return threads <= processors();
+    return processors();
 #else
-    return threads <= 1;
+    return 1;
 #endif
 }
 

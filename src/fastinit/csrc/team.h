@@ -25,8 +25,8 @@ typedef void fi_work(void *context, fi_worker *worker);
 /* How many threads the next team will have: `threads`, or fewer where there cannot be so many. */
 int fi_team_size(int threads);
 
-/* Whether the CPUs are as many as the threads. */
-int fi_has_cpus_for(int threads);
+/* CPUs that this process may use. */
+int fi_cpus(void);
 
 /* Has the work done by so many threads, fi_team_size's. Returns 0, or what poll returned, or FI_FORKED: then some of it
  * has not been done. */

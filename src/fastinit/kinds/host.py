@@ -9,6 +9,9 @@ from ..arrays import scratch_for
 from ..progress import unheard
 from .work import Advance, Array, Indices, Offsets, Work
 
+#: Elements that are made at once for each thread, so that they last in its cache; and at most.
+AT_ONCE_A_THREAD, MOST_AT_ONCE = 1 << 18, 1 << 21
+
 
 class HostWork(Work):
     """Steps by up to `threads` threads, which come together once for all that one `run` does."""
@@ -17,6 +20,7 @@ class HostWork(Work):
 
     def __init__(self, threads: int, advance: Advance) -> None:
         self._threads = threads
+        self.at_once = min(threads * AT_ONCE_A_THREAD, MOST_AT_ONCE)
         self._heard = None if advance is unheard else advance
         self._scratch = scratch_for(threads)
         self._steps = _kernels.Steps()
@@ -30,7 +34,7 @@ class HostWork(Work):
 
     def constant(self, value: float, out: np.ndarray) -> None:
         values = _kernels.Values("constant", out.dtype.name, (value,), 0, 0)
-        self._steps.draw(values, *plan.flat_axes(0, [0] * out.ndim, out, []))
+        self._steps.draw(values, *plan.kernel_axes(plan.whole(out.shape), out.shape, out))
 
     def multiply(self, c: Array, a: Array, b: Array, update: str = "set", upper: str = "", diagonal: int = 0) -> None:
         self._steps.multiply(c, a, b, update, upper, diagonal)

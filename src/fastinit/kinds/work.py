@@ -53,9 +53,12 @@ class Work(ABC):
     ----------
     place : hashable
         Which memory this is. Arrays of one place are of no use in another.
+    at_once : int
+        Elements that are best made at once where more are made one after the other.
     """
 
     place: Hashable
+    at_once: int = 1 << 19
 
     # ---- memory -------------------------------------------------------------------------------------------
 
