@@ -54,15 +54,20 @@ class Memory:
         """Memory at an address; strides in bytes. `owner` is kept as long as it is in use."""
         return cls(queue, described(address, shape, strides, dtype), dtype, owner)
 
-    def empty(self, shape: Sequence[int]) -> Memory:
-        """New memory of the same device and dtype, in C order, not initialised."""
-        size = self.dtype.itemsize
-        made = self.queue.allocate(math.prod(shape) * size)
+    @classmethod
+    def new(cls, queue: Queue, shape: Sequence[int], dtype: np.dtype, order: str = "C") -> Memory:
+        """New memory, not initialised, in C or Fortran order."""
+        size = dtype.itemsize
+        made = queue.allocate(math.prod(shape) * size)
         strides, step = [], size
-        for n in reversed(shape):
+        for n in reversed(shape) if order == "C" else shape:
             strides.append(step)
             step *= max(n, 1)
-        return Memory.at(self.queue, made.address, tuple(shape), tuple(strides[::-1]), self.dtype, made)
+        return cls.at(queue, made.address, tuple(shape), tuple(strides[::-1] if order == "C" else strides), dtype, made)
+
+    def empty(self, shape: Sequence[int]) -> Memory:
+        """New memory of the same device and dtype, in C order, not initialised."""
+        return Memory.new(self.queue, shape, self.dtype)
 
     # ---- what an ndarray has ---------------------------------------------------------------------------------
 
@@ -108,6 +113,10 @@ class Memory:
 
     def _seen(self, view: np.ndarray) -> Memory:
         return Memory(self.queue, view, self.dtype, self._owner)
+
+    @property
+    def T(self) -> Memory:
+        return self._seen(self._view.T)
 
     def transpose(self, axes: Sequence[int]) -> Memory:
         return self._seen(self._view.transpose(axes))

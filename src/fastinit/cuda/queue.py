@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _kernels
-from .compiling import COPYING, compiled, module_of
+from .compiling import COPYING, compiled, matrix_module, module_of
 from .driver import Device, Driver
 
 #: Threads of a block, as the kernels have them, and blocks for each multiprocessor at most: enough to hide latency.
@@ -135,6 +135,13 @@ class Queue:
                     kept.append(self.table(table))
                     setattr(place, name, kept[-1].address)
         self._launch(_kernels_of(self.driver, self.device, *COPYING)["copy"], elements, [bytes(packed), _u64(elements)])
+
+    # ---- matrices ------------------------------------------------------------------------------------------
+
+    def stage(self, precision: str, packed: bytes, units: int) -> None:
+        """Steps in float32 or float64 that are done side by side, as fi_stage; blocks of threads for all units."""
+        kernel = _kernels_of(self.driver, self.device, *matrix_module(precision))["stage"]
+        self.driver.launch(kernel, min(units, (1 << 31) - 1), THREADS, [packed], self.stream)
 
     # ---- launches ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,197 @@
+"""Steps of orthogonal matrices in a device's memory: each stage of them is a launch or two of cuda_matrix.cu."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _kernels, plan
+from ..kinds.drawn import fill_constant
+from .compiling import DTYPES, STEP_WORDS, STEPS
+from .memory import Memory
+from .queue import THREADS, Queue
+
+#: As in cuda_matrix.cu: elements of a tile's side, and those of an elementwise step for each block of threads.
+TILE = {"float32": 128, "float64": 64}
+ELEMENTS = 8 * THREADS
+#: Columns of reflectors that a block of threads makes.
+GROUP = 32
+#: Terms of a product that are summed before they are added to it: part of the stream version.
+RUN = 256
+#: A reach or a diagonal that leaves out nothing.
+ALL = (1 << 63) // 4
+
+MULTIPLY, COMBINE, REFLECT, INVERT, FACTOR, CHOLESKY, ACCUMULATE, PUT = range(8)
+#: What takes long and cannot be cut begins first.
+SERIAL = (FACTOR, CHOLESKY, INVERT, REFLECT)
+UPDATES = {"set": 0, "add": 1, "subtract": 2}
+
+
+class Step(NamedTuple):
+    """A step as the kernels know it; what it works on is kept until it is launched."""
+
+    kind: int
+    units: int
+    words: bytes
+    kept: tuple[Any, ...]
+
+
+class DeviceWork:
+    """Steps sent to a queue, a stage at a time.
+
+    Parameters
+    ----------
+    queue : Queue
+        A stream of the device.
+    advance : callable
+        Called with each share of a fill's cost once it is described: nobody waits for the device.
+    """
+
+    def __init__(self, queue: Queue, advance: Callable[[int], None]) -> None:
+        self._queue = queue
+        self._advance = advance
+        self._phases: list[dict[str, list[Step]]] = []  # of the stage: by working precision
+
+    # ---- memory -------------------------------------------------------------------------------------------
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype, order: str = "C") -> Memory:
+        return Memory.new(self._queue, shape, np.dtype(dtype), order)
+
+    # ---- steps --------------------------------------------------------------------------------------------
+
+    def draw(self, values: _kernels.Values, out: Memory, rows: Any, columns: Any) -> None:
+        (top, down, row_table), (left, across, column_table) = rows, columns
+        view, first, axes = plan.flat_axes(top + left, [down, across], out, [row_table, column_table])  # type: ignore
+        _kernels.fill(values, view, first, axes, 1)
+
+    def constant(self, value: float, out: Memory) -> None:
+        fill_constant(value, out.dtype.name, out, 1)  # type: ignore[arg-type]
+
+    def multiply(
+        self, c: Memory, a: Memory, b: Memory, update: str = "set", upper: str = "", diagonal: int = 0
+    ) -> None:
+        row_reach, column_reach, wanted = ALL, diagonal + 1 if upper == "b" else ALL, diagonal if upper == "c" else ALL
+        if c.strides[-1] != c.itemsize and c.strides[-2] == c.itemsize and upper != "c":  # as if along rows
+            c, a, b = _turned(c), _turned(b), _turned(a)
+            row_reach, column_reach = column_reach, row_reach
+        rows, columns, depth = c.shape[-2], c.shape[-1], a.shape[-1]
+        batch, name = c.shape[0] if c.ndim == 3 else 1, c.dtype.name
+        if 0 in (rows, columns, batch):
+            return
+        operands = _matrix(a) + _matrix(b) + _matrix(c)
+        reaches = (row_reach, column_reach, wanted)
+        tiles, runs = _ceil(rows, TILE[name]) * _ceil(columns, TILE[name]) * batch, _ceil(depth, RUN)
+        at_once = min(runs, self._queue.device.multiprocessors // tiles)
+        if at_once < 2 or min(row_reach, column_reach) < ALL:
+            words = (*operands, rows, columns, depth, batch, UPDATES[update], *reaches, 0, 0, 0)
+            self._add(0, name, MULTIPLY, tiles, words, c, a, b)
+            return
+        partial = self.empty((at_once, batch, rows, columns), c.dtype)
+        for phase, first in enumerate(range(0, runs, at_once)):
+            side_by_side = min(at_once, runs - first)
+            how = UPDATES["add" if first and update == "set" else update]
+            words = (
+                *operands, rows, columns, depth, batch, how, *reaches, partial.address, first, side_by_side,
+            )  # fmt: skip
+            self._add(2 * phase, name, MULTIPLY, tiles * side_by_side, words, c, a, b, partial)
+            self._add(2 * phase + 1, name, COMBINE, _ceil(batch * rows * columns, ELEMENTS), words, c, partial)
+
+    def accumulate(self, total: Memory, addends: Memory) -> None:
+        rows, columns = total.shape
+        words = (total.address, _steps(total)[0], *_matrix(addends), rows, columns, len(addends))
+        self._add(0, addends.dtype.name, ACCUMULATE, _ceil(rows * columns, ELEMENTS), words, total, addends)
+
+    def reflectors(self, v: Memory, signs: Memory) -> None:
+        words = (v.address, _steps(v)[0], *v.shape, signs.address)
+        self._add(0, v.dtype.name, REFLECT, _ceil(v.shape[1], GROUP), words, v, signs)
+
+    def triangular_factor(self, gram: Memory) -> None:
+        n = len(gram)
+        room = self.empty((n, n), np.dtype(np.float64))
+        self._add(
+            0, gram.dtype.name, FACTOR, 1, (gram.address, _steps(gram)[0], n, room.address, _steps(room)[0]), gram, room
+        )
+
+    def cholesky(self, a: Memory) -> None:
+        self._add(0, "float64", CHOLESKY, 1, (a.address, _steps(a)[0], len(a)), a)
+
+    def invert_upper(self, r: Memory, inverse: Memory) -> None:
+        words = (r.address, _steps(r)[0], len(r), inverse.address, _steps(inverse)[0])
+        self._add(0, "float64", INVERT, 1, words, r, inverse)
+
+    def put(
+        self, dtype: str, gain: float, q: Memory, rows: Any, columns: Any, out: Memory, out_rows: Any, out_columns: Any
+    ) -> None:
+        if abs(out_rows.step) < abs(out_columns.step):  # neighbours in memory to neighbouring threads
+            rows, columns, out_rows, out_columns = columns, rows, out_columns, out_rows
+        tables = [
+            None if along.table is None else self._queue.table(along.table)
+            for along in (rows, columns, out_rows, out_columns)
+        ]
+        offsets: list[int] = []
+        for along, table in zip((rows, columns, out_rows, out_columns), tables):
+            offsets += (along.step, 0 if table is None else table.address)
+        words = (
+            q.address + rows.first + columns.first, out.address + out_rows.first + out_columns.first,
+            tuple(DTYPES).index(dtype), _bits(gain), rows.count, columns.count, *offsets,
+        )  # fmt: skip
+        self._add(0, q.dtype.name, PUT, _ceil(rows.count * columns.count, ELEMENTS), words, q, out, tables)
+
+    # ---- their order, and their end --------------------------------------------------------------------------
+
+    def next_stage(self) -> None:
+        self.run()
+
+    def advance(self, share: int) -> None:
+        self._advance(share)
+
+    def run(self) -> None:
+        phases, self._phases = self._phases, []
+        for phase in phases:
+            for precision, steps in phase.items():
+                steps.sort(key=lambda step: step.kind not in SERIAL)
+                for low in range(0, len(steps), STEPS):
+                    self._launch(precision, steps[low : low + STEPS])
+
+    def all_positive(self) -> bool:
+        """True: a pivot that is not above 0 leaves NaN on a device, where nobody waits for it."""
+        return True
+
+    def _add(self, phase: int, precision: str, kind: int, units: int, words: tuple[int, ...], *kept: Any) -> None:
+        if units:
+            while len(self._phases) <= phase:
+                self._phases.append({})
+            packed = struct.pack(f"<{len(words) + 2}q", kind, units, *words)
+            steps = self._phases[phase].setdefault(precision, [])
+            steps.append(Step(kind, units, packed.ljust(8 * STEP_WORDS, b"\0"), kept))
+
+    def _launch(self, precision: str, steps: list[Step]) -> None:
+        units = sum(step.units for step in steps)
+        packed = struct.pack("<2q", len(steps), units) + b"".join(step.words for step in steps)
+        self._queue.stage(precision, packed.ljust(16 + 8 * STEP_WORDS * STEPS, b"\0"), units)
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def _turned(matrix: Memory) -> Memory:
+    return matrix.transpose((*range(matrix.ndim - 2), matrix.ndim - 1, matrix.ndim - 2))
+
+
+def _steps(matrix: Memory) -> tuple[int, ...]:
+    """Steps in elements."""
+    return tuple(stride // matrix.itemsize for stride in matrix.strides)
+
+
+def _matrix(matrix: Memory) -> tuple[int, int, int, int]:
+    """As fi_matrix: where it is, and its steps down, across, and to the next one."""
+    steps = _steps(matrix)
+    return matrix.address, steps[-2], steps[-1], steps[0] if matrix.ndim == 3 else 0
+
+
+def _bits(number: float) -> int:
+    return int.from_bytes(struct.pack("<d", number), "little", signed=True)
