@@ -141,7 +141,7 @@ extension = Extension(
     "fastinit._kernels",
     [
         "src/fastinit/_kernels.pyx",
-        *(f"{CORE}/{name}.c" for name in ("prepare", "matrix", "tiles", "parallel", "dispatch", "isa_base")),
+        *(f"{CORE}/{name}.c" for name in ("prepare", "matrix", "elementwise", "tiles", "parallel", "dispatch", "isa_base")),
     ],
     include_dirs=["src/fastinit", CORE, np.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],

@@ -1,7 +1,8 @@
 /* polls.c - how much work passes between two looks for a signal, by a clock that work alone moves.
  *
- * Compiled by test_polls.py with matrix.c and parallel.c, without OpenMP and with clock_gettime renamed to fake_clock.
- * Prints "job milliseconds" for the longest stretches of products, and "job elements" for what is done one by one. */
+ * Compiled by test_polls.py with matrix.c, elementwise.c and parallel.c, without OpenMP and with clock_gettime renamed
+ * to fake_clock. Prints "job milliseconds" for the longest stretches of products, and "job elements" for what is done
+ * one by one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -56,7 +57,9 @@ static void one_by_one(int64_t rows, int64_t columns) {
     float *in = calloc(count, sizeof *in);
     double *sum = calloc(count, sizeof *sum);
     looks = 0;
-    fi_scale(FI_FLOAT32, in, columns, 2, in, columns, rows, columns, 1, poll, NULL);
+    const fi_offsets down = {rows, columns * 4, NULL}, across = {columns, 4, NULL};
+    const fi_scaling s = {FI_FLOAT32, FI_FLOAT32, 2, (const char *)in, down, across, (char *)in, down, across};
+    fi_scale(&s, 1, poll, NULL);
     printf("scale %lld\n", (long long)((int64_t)count / looks));
     looks = 0;
     fi_accumulate(FI_FLOAT32, in, columns, sum, columns, rows, columns, 1, poll, NULL);

@@ -13,7 +13,10 @@ CORE = Path(__file__).parent.parent / "src" / "fastinit" / "csrc"
 def stretches(tmp_path_factory):
     """Of each job, the longest stretch: in milliseconds of work of the slowest instruction set, or in elements."""
     program = tmp_path_factory.mktemp("polls") / "polls"
-    sources = [Path(__file__).with_name("polls.c"), CORE / "matrix.c", CORE / "parallel.c"]
+    sources = [
+        Path(__file__).with_name("polls.c"),
+        *(CORE / f"{name}.c" for name in ("matrix", "elementwise", "parallel")),
+    ]
     flags = ["-std=gnu11", "-O1", "-Dclock_gettime=fake_clock", f"-I{CORE}", "-o", program]
     subprocess.run([*os.environ.get("CC", "cc").split(), *flags, *sources, "-lm", "-lpthread"], check=True)
     lines = subprocess.run([program], capture_output=True, text=True, check=True).stdout.splitlines()

@@ -69,7 +69,17 @@ cdef extern from "csrc/fastinit.h" nogil:
     int fi_cholesky(double *, int64_t, int64_t)
     void fi_invert_upper(const double *, int64_t, double *, int64_t)
     void fi_triangular_factor(fi_dtype, void *, double *, int64_t)
-    int fi_scale(fi_dtype, const void *, int64_t, double, void *, int64_t, int64_t, int64_t, int, fi_poll, void *)
+    ctypedef struct fi_offsets:
+        int64_t count, step
+        const int64_t *table
+    ctypedef struct fi_scaling:
+        fi_dtype source "from", to
+        double gain
+        const char *in_ "in"
+        fi_offsets in_rows, in_columns
+        char *out
+        fi_offsets out_rows, out_columns
+    int fi_scale(const fi_scaling *, int, fi_poll, void *)
     int fi_accumulate(fi_dtype, const void *, int64_t, double *, int64_t, int64_t, int64_t, int, fi_poll, void *)
     void fi_parallel_init()
     int fi_openmp_version()
@@ -372,21 +382,20 @@ def multiply(cnp.ndarray c not None, cnp.ndarray a not None, cnp.ndarray b not N
     finish(stopped)
 
 
-def reflectors(cnp.ndarray v not None, int threads):
-    """Householder vectors in place of the columns of a C-order matrix; returns the factors of Q's columns."""
-    cdef cnp.ndarray signs = np.empty(v.shape[1], np.float64)
+def reflectors(cnp.ndarray v not None, cnp.ndarray signs not None, int threads):
+    """Householder vectors in place of the columns of a C-order matrix; the factors of Q's columns to float64 `signs`."""
     cdef fi_dtype dtype = real(v)
     cdef int64_t rows = v.shape[0], columns = v.shape[1], pitch = step(v, 0)
     cdef void *data = cnp.PyArray_DATA(v)
     cdef double *factors = <double *>cnp.PyArray_DATA(signs)
     cdef int stopped
     cdef fi_poll poll = poll_here()
-    if not rows_contiguous(v) or rows < columns:
+    if (not rows_contiguous(v) or rows < columns or real(signs) != FI_FLOAT64 or not signs.flags.c_contiguous
+            or cnp.PyArray_SIZE(signs) != columns):
         raise SystemError("reflectors: v does not fit")
     with nogil:
         stopped = fi_reflectors(dtype, data, rows, columns, pitch, factors, threads, poll, NULL)
     finish(stopped)
-    return signs
 
 
 def cholesky(cnp.ndarray a not None):
@@ -401,17 +410,16 @@ def cholesky(cnp.ndarray a not None):
     return bool(positive)
 
 
-def invert_upper(cnp.ndarray r not None):
+def invert_upper(cnp.ndarray r not None, cnp.ndarray inverse not None):
     """The inverse of an upper triangular C-order float64 matrix."""
-    cdef cnp.ndarray inverse = np.empty((r.shape[0], r.shape[1]), np.float64)
-    if not rows_contiguous(r) or r.shape[0] != r.shape[1] or real(r) != FI_FLOAT64:
+    if (not rows_contiguous(r) or r.shape[0] != r.shape[1] or real(r) != FI_FLOAT64 or real(inverse) != FI_FLOAT64
+            or not inverse.flags.c_contiguous or cnp.PyArray_SIZE(inverse) != cnp.PyArray_SIZE(r)):
         raise SystemError("invert_upper: r does not fit")
     cdef double *data = <double *>cnp.PyArray_DATA(r)
     cdef double *to = <double *>cnp.PyArray_DATA(inverse)
     cdef int64_t n = r.shape[0], pitch = step(r, 0)
     with nogil:
         fi_invert_upper(data, pitch, to, n)
-    return inverse
 
 
 def triangular_factor(cnp.ndarray gram not None):
@@ -427,20 +435,37 @@ def triangular_factor(cnp.ndarray gram not None):
         fi_triangular_factor(dtype, data, room, n)
 
 
-def scale(str dtype, cnp.ndarray q not None, double gain, cnp.ndarray out not None, int threads):
-    """out = gain * q, rounded once to `dtype`; rows contiguous in both, which may be the same."""
-    cdef fi_dtype kind = _DTYPES[dtype]
-    if (not rows_contiguous(q) or not rows_contiguous(out) or q.shape[0] != out.shape[0] or q.shape[1] != out.shape[1]
-            or cnp.PyArray_ITEMSIZE(out) != <int>fi_item_size(kind)
-            or real(q) != (FI_FLOAT64 if kind == FI_FLOAT64 else FI_FLOAT32)):
+cdef int64_t set_offsets(fi_offsets *offsets, along) except? -1:
+    count, step, first, table = along
+    offsets.count, offsets.step, offsets.table = count, step, NULL
+    if table is not None:
+        if cnp.PyArray_TYPE(table) != cnp.NPY_INT64 or table.shape != (count,) or not table.flags.c_contiguous:
+            raise SystemError("scale: a table does not fit")
+        offsets.table = <const int64_t *>cnp.PyArray_DATA(table)
+    return first
+
+
+def scale(str dtype, double gain, cnp.ndarray q not None, rows, columns, cnp.ndarray out not None, out_rows, out_columns,
+          int threads):
+    """Elements of `q` times gain, rounded once to `dtype`, to elements of `out`.
+
+    Where they lie is said by (count, step, first, table or None) along rows and columns, in bytes: number i is
+    `first + step * i` from the array's first element, or `first + table[i]`.
+    """
+    cdef fi_scaling s
+    s.source, s.to, s.gain = real(q), _DTYPES[dtype], gain
+    s.in_, s.out = <const char *>cnp.PyArray_DATA(q), <char *>cnp.PyArray_DATA(out)
+    s.in_ += set_offsets(&s.in_rows, rows) + set_offsets(&s.in_columns, columns)
+    s.out += set_offsets(&s.out_rows, out_rows) + set_offsets(&s.out_columns, out_columns)
+    if (s.in_rows.count != s.out_rows.count or s.in_columns.count != s.out_columns.count
+            or cnp.PyArray_ITEMSIZE(out) != <int>fi_item_size(s.to)
+            or (s.source == FI_FLOAT64 and s.to != FI_FLOAT64 and s.to != FI_FLOAT32)
+            or (s.source == FI_FLOAT32 and s.to == FI_FLOAT64)):
         raise SystemError("scale: arrays do not fit")
-    cdef const void *source = cnp.PyArray_DATA(q)
-    cdef void *to = cnp.PyArray_DATA(out)
-    cdef int64_t rows = q.shape[0], columns = q.shape[1], pitch = step(q, 0), to_pitch = step(out, 0)
     cdef int stopped
     cdef fi_poll poll = poll_here()
     with nogil:
-        stopped = fi_scale(kind, source, pitch, gain, to, to_pitch, rows, columns, threads, poll, NULL)
+        stopped = fi_scale(&s, threads, poll, NULL)
     finish(stopped)
 
 

@@ -124,6 +124,11 @@ def is_seen_in(view: np.ndarray, array: np.ndarray) -> bool:
     return np.may_share_memory(view, array) if isinstance(array, np.ndarray) else array.shares_memory(view)
 
 
+def is_aligned(array: np.ndarray) -> bool:
+    """Whether elements lie at multiples of their size; memory of another device says so itself."""
+    return array.flags.aligned if isinstance(array, np.ndarray) else array.is_aligned
+
+
 def scratch_for(threads: int) -> np.ndarray:
     """Memory that products of so many threads work in."""
     return allocate((threads * _kernels.SCRATCH // 4,), "float32")

@@ -115,10 +115,24 @@ void fi_invert_upper(const double *r, int64_t pitch, double *inverse, int64_t n)
 /* T of n reflectors I - V T V' from gram = V'V, float32 or float64, in its place; work has room for 2 n^2. */
 void fi_triangular_factor(fi_dtype dtype, void *gram, double *work, int64_t n);
 
-/* rows x columns elements of `in`, times gain and rounded once to `dtype`, to `out`; pitches in elements. `in` is
- * float32, float64 for that dtype; out may be in. */
-int fi_scale(fi_dtype dtype, const void *in, int64_t in_pitch, double gain, void *out, int64_t out_pitch, int64_t rows,
-             int64_t columns, int threads, fi_poll poll, void *context);
+/* Where `count` numbers lie along an axis of memory: `step * i` bytes from the first, or table[i]. */
+typedef struct {
+    int64_t count, step;
+    const int64_t *table; /* or NULL */
+} fi_offsets;
+
+/* The elements of a matrix, times gain and rounded once, to those of another: float32 to float32, float16 or bfloat16;
+ * float64 to float64 or float32. The result may be in the place of what it is made of. */
+typedef struct {
+    fi_dtype from, to;
+    double gain;
+    const char *in;
+    fi_offsets in_rows, in_columns;
+    char *out;
+    fi_offsets out_rows, out_columns;
+} fi_scaling;
+
+int fi_scale(const fi_scaling *scaling, int threads, fi_poll poll, void *context);
 
 /* sum += addend, float32 or float64, in float64. */
 int fi_accumulate(fi_dtype dtype, const void *addend, int64_t addend_pitch, double *sum, int64_t sum_pitch,

@@ -147,3 +147,16 @@ def fill_constant(value: float, dtype: str, array: np.ndarray, threads: int) -> 
     """One value everywhere in memory of that dtype, rounded once."""
     out, first, axes = plan.kernel_axes(plan.whole(array.shape), array.shape, array)
     _kernels.fill(_kernels.Values("constant", dtype, (value,), 0, 0), out, first, axes, threads)
+
+
+def fill_matrix(
+    values: _kernels.Values,
+    out: np.ndarray,
+    rows: tuple[int, int, np.ndarray | None],
+    columns: tuple[int, int, np.ndarray | None],
+    threads: int,
+) -> None:
+    """The elements at the flat indices of a matrix's rows plus those of its columns; see `Side.indices`."""
+    (top, down, row_table), (left, across, column_table) = rows, columns
+    view, first, axes = plan.flat_axes(top + left, [down, across], out, [row_table, column_table])
+    _kernels.fill(values, view, first, axes, threads)

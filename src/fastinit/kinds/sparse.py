@@ -9,9 +9,8 @@ import numpy as np
 from .. import _kernels
 from ..initializers.names import Initializer, cached_init
 from ..stream import hashed
-from .drawn import prepare
+from .drawn import fill_matrix, prepare
 from .kind import Advance, Named, Placed, Positions
-from .matrix import write
 from .sides import Side, as_array
 
 #: Uniforms that are ordered at a time: 4 MiB of them stay in the cache.
@@ -65,7 +64,7 @@ class Sparse(Placed, Named):
 
     def fill_at(self, positions: Positions, grid: np.ndarray, threads: int, advance: Advance) -> None:
         rows, columns = positions[:2]
-        write(self._normals, grid, self._rows.indices(rows), self._columns.indices(columns), threads)
+        fill_matrix(self._normals, grid, self._rows.indices(rows), self._columns.indices(columns), threads)
         advance(grid.size)
         listed, length, zeros = as_array(rows), self.shape[0], self.zeros
         block = max(1, BLOCK // length)
