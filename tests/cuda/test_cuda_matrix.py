@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from host.stand_in import StandIn
 
-from conftest import bits
+from conftest import DTYPES, bits
 from fastinit import _kernels
 from fastinit.arrays import scratch_for
 from fastinit.cuda import driver
 from fastinit.cuda.memory import Memory
 from fastinit.cuda.queue import Queue
-from fastinit.cuda.work import DeviceWork
+from fastinit.kinds.work import Offsets
 
 REALS = ["float32", "float64"]
 
@@ -32,7 +32,8 @@ def device(tmp_path_factory):
 
 @pytest.fixture
 def work(device):
-    return DeviceWork(Queue(device, device.devices()[0], 0), lambda share: None)
+    queue = Queue(device, device.devices()[0], 0)
+    return Memory.at(queue, 4096, (1, 1), (4, 4), np.dtype(np.float32), None).work(lambda share: None)
 
 
 def there(work, array):
@@ -162,7 +163,7 @@ def test_reflectors(work, real, shape):
     v = random.standard_normal((shape[0], shape[1] + 5)).astype(real)[:, : shape[1]]
     v[:, shape[1] // 2] = 0
     expected, signs = v.copy(), np.empty(shape[1])
-    signs[:] = _kernels.reflectors(expected, 1)
+    _kernels.reflectors(expected, signs, 1)
     made = np.full(shape[1], np.nan)
     work.reflectors(there(work, v), there(work, made))
     work.run()
@@ -189,22 +190,22 @@ def test_cholesky_and_inverses(work, n):
     random = np.random.default_rng(n)
     g = random.standard_normal((2 * n, n))
     made, expected = laid_out(g.T @ g, "gaps"), g.T @ g
+    inverse, expected_inverse = np.full((2, n, n), np.nan)
     assert _kernels.cholesky(expected)
-    work.cholesky(there(work, made))
+    _kernels.invert_upper(expected, expected_inverse)
+    work.cholesky(there(work, made), there(work, inverse))
     work.run()
     assert (bits(made) == bits(expected)).all()
-    inverse = np.full((n, n), np.nan)
-    work.invert_upper(there(work, made), there(work, inverse))
-    work.run()
-    assert (bits(inverse) == bits(_kernels.invert_upper(expected))).all()
+    assert (bits(inverse) == bits(expected_inverse)).all()
 
 
 def test_a_pivot_that_is_not_positive_leaves_nan(work):
-    a = np.array([[4.0, 2, 2], [0, 1, 1], [0, 0, 5]])
-    work.cholesky(there(work, a))
+    a, inverse = np.array([[4.0, 2, 2], [0, 1, 1], [0, 0, 5]]), np.zeros((3, 3))
+    work.cholesky(there(work, a), there(work, inverse))
     work.run()
     assert (a[0] == [2, 1, 1]).all()
     assert np.isnan(a[1:, 1:][np.triu_indices(2)]).all()
+    assert np.isnan(inverse[0, 1:]).all()
 
 
 @pytest.mark.parametrize("real", REALS)
@@ -217,6 +218,32 @@ def test_sums_in_float64(work, real):
     work.accumulate(there(work, total), there(work, addends))
     work.run()
     assert (bits(total) == bits(expected)).all()
+
+
+@pytest.mark.parametrize(("source", "to"), [("float32", d) for d in ("float32", "float16", "bfloat16")]
+                         + [("float64", "float64"), ("float64", "float32")])  # fmt: skip
+@pytest.mark.parametrize("gathered", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+def test_putting(work, source, to, gathered, turned):
+    """Any rows and columns to any others, rounded once: ties, denormals, what overflows, signed zeros."""
+    random = np.random.default_rng(1)
+    q = random.standard_normal((90, 70)).astype(source)
+    q[::2] *= 1e-7
+    q[3, :4] = [0, -0.0, 1 + 2.0**-9, 65530]
+    out, expected = np.zeros((2, 200, 150), DTYPES[to])
+    if turned:
+        out, expected = out.T, expected.T
+    down, across = out.strides
+    rows, columns = Offsets(30, 3 * q.strides[0], q.strides[0]), Offsets(40, q.itemsize, 8 * q.itemsize)
+    out_rows, out_columns = Offsets(30, 2 * down, 5 * down), Offsets(40, across, 2 * across)
+    if gathered:
+        rows = Offsets(30, table=random.integers(0, 90, 30) * q.strides[0])
+        out_columns = Offsets(40, table=random.permutation(150)[:40] * across)
+    _kernels.scale(to, 0.7, q, rows, columns, expected, out_rows, out_columns, 1)
+    work.put(to, 0.7, there(work, q), rows, columns, there(work, out), out_rows, out_columns)
+    work.run()
+    assert bits(out).any()
+    assert (bits(out) == bits(expected)).all()
 
 
 def test_steps_of_a_stage_go_in_few_launches(device, work):

@@ -157,9 +157,6 @@ def test_devices_and_streams_that_do_not_fit(device):
 
 
 def test_recipes_that_are_refused(device):
-    q = fi.recipe("orthogonal", (6, 6), seed=0, name="q")
-    for recipe in (q, q.part(0).reshape(1, 6), fi.stack([R.part(0), q.part(0)]), fi.paste(R, 0, q.part(0))):
-        assert "orthogonal matrices are not made on GPUs yet" in refused(out(recipe.shape), recipe)
     assert "a Recipe is needed" in refused(out(), "normal")
     with pytest.raises(IndexError):
         fi.cuda.fill(out(), R, index=7)

@@ -128,22 +128,20 @@ LANE void factor(const fi_invert *p) {
         p->from[e / p->n * p->down + e % p->n] = rounded(p->to[e / p->n * p->to_down + e % p->n], (REAL)0);
 }
 
-typedef struct {
-    double *at;
-    int64_t down, n;
-} fi_cholesky;
-
-/* The upper factor in place, row after row. A pivot that is not above 0 becomes NaN: a device cannot refuse. */
-LANE void cholesky(const fi_cholesky *p) {
-    double *a = p->at;
+/* The upper factor in place, row after row, and its inverse. A pivot that is not above 0 becomes NaN: a device cannot
+ * refuse. */
+LANE void cholesky(const fi_invert *p) {
+    REAL *a = p->from; /* float64: the working precision of all Gram matrices */
     for (int64_t i = 0; i < p->n; i++) {
-        double *row = a + i * p->down;
+        REAL *row = a + i * p->down;
         for (int64_t j = threadIdx.x; j < p->n; j += THREADS) {
             double left = j < i ? 0 : row[j];
             if (j >= i) {
 #pragma unroll 8
-                for (int64_t k = 0; k < i; k++)
-                    left = sub(left, mul(a[k * p->down + i], a[k * p->down + j]));
+                for (int64_t k = 0; k < i; k++) {
+                    const double x = a[k * p->down + i], y = a[k * p->down + j];
+                    left = sub(left, mul(x, y));
+                }
             }
             if (j == i)
                 left = left > 0 ? __dsqrt_rn(left) : __longlong_as_double(0x7FF8000000000000);
@@ -156,6 +154,7 @@ LANE void cholesky(const fi_cholesky *p) {
                 row[j] = __ddiv_rn(row[j], pivot);
         __syncthreads();
     }
+    invert(p, [](const fi_invert *of, int64_t i, int64_t j) { return as_it_is(of, i, j); });
 }
 
 /* ---- elementwise: unit `unit` is ELEMENTS of them ------------------------------------------------------ */
@@ -224,16 +223,15 @@ LANE void put(const fi_put *p, int64_t unit) {
 
 /* ---- stages -------------------------------------------------------------------------------------------- */
 
-/* cuda/stages.py counts and packs these in the same order. */
-enum fi_kind { MULTIPLY, COMBINE, REFLECT, INVERT, FACTOR, CHOLESKY, ACCUMULATE, PUT };
+/* cuda/work.py counts and packs these in the same order. */
+enum fi_kind { MULTIPLY, COMBINE, REFLECT, FACTOR, CHOLESKY, ACCUMULATE, PUT };
 
 typedef struct {
     int64_t kind, units; /* the blocks of threads that can work on it at once */
     union {
         fi_multiply multiply; /* and combine */
         fi_reflect reflect;
-        fi_invert invert; /* and factor */
-        fi_cholesky cholesky;
+        fi_invert invert; /* factor and cholesky */
         fi_accumulate accumulate;
         fi_put put;
     };
@@ -262,11 +260,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) stage(const __grid_constan
         case MULTIPLY: multiply(&step->multiply, unit, shared); break;
         case COMBINE: combine(&step->multiply, unit); break;
         case REFLECT: reflect(&step->reflect, unit, shared); break;
-        case INVERT:
-            invert(&step->invert, [](const fi_invert *p, int64_t i, int64_t j) { return as_it_is(p, i, j); });
-            break;
         case FACTOR: factor(&step->invert); break;
-        case CHOLESKY: cholesky(&step->cholesky); break;
+        case CHOLESKY:
+            if constexpr (DTYPE == FI_FLOAT64)
+                cholesky(&step->invert);
+            break;
         case ACCUMULATE: accumulate(&step->accumulate, unit); break;
         default: put(&step->put, unit);
         }

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import plan
 from ..arrays import numpy_dtype
-from ..questions import dtype_of, is_made_on_host, region_of, write_region
+from ..questions import dtype_of, region_of, write_region
 from ..recipe import Part, check_same_shape
 from . import cache
 from .driver import Driver, device_numbered, installed
@@ -66,7 +66,6 @@ def fill(out: Any, recipe: Part, *, index: Any = ..., stream: Any = None) -> Any
     if not isinstance(recipe, Part):
         raise TypeError(f"a Recipe is needed, not {type(recipe).__name__}: see fastinit.recipe")
     region = region_of(recipe, index)
-    check_on_device(recipe)
     given = memory_of(out, dtype_of(recipe))
     check_same_shape(given.shape, region.shape)
     if 0 in given.shape:
@@ -114,12 +113,6 @@ def why_unavailable() -> str:
     except (ImportError, RuntimeError) as error:
         return str(error)
     return ""
-
-
-def check_on_device(recipe: Part) -> None:
-    """TypeError for a recipe whose values can be made in the CPU's memory only."""
-    if is_made_on_host(recipe):
-        raise TypeError("orthogonal matrices are not made on GPUs yet: fill an array in the CPU's memory, and copy it")
 
 
 def write(

@@ -10,8 +10,10 @@ import numpy as np
 
 from .. import _kernels
 from ..arrays import overlaps_itself
+from ..kinds.work import Advance
 from ..walks import Walk
-from .queue import Allocation, CopyAxis, Queue
+from .queue import Allocation, CopyAxis, Queue, check_aligned
+from .work import DeviceWork
 
 
 class _Described:
@@ -54,20 +56,25 @@ class Memory:
         """Memory at an address; strides in bytes. `owner` is kept as long as it is in use."""
         return cls(queue, described(address, shape, strides, dtype), dtype, owner)
 
-    @classmethod
-    def new(cls, queue: Queue, shape: Sequence[int], dtype: np.dtype, order: str = "C") -> Memory:
-        """New memory, not initialised, in C or Fortran order."""
+    def new(self, shape: Sequence[int], dtype: np.dtype, order: str = "C") -> Memory:
+        """New memory of the same device, not initialised, in C or Fortran order."""
         size = dtype.itemsize
-        made = queue.allocate(math.prod(shape) * size)
+        made = self.queue.allocate(math.prod(shape) * size)
         strides, step = [], size
         for n in reversed(shape) if order == "C" else shape:
             strides.append(step)
             step *= max(n, 1)
-        return cls.at(queue, made.address, tuple(shape), tuple(strides[::-1] if order == "C" else strides), dtype, made)
+        in_order = tuple(strides[::-1] if order == "C" else strides)
+        return Memory.at(self.queue, made.address, tuple(shape), in_order, dtype, made)
 
     def empty(self, shape: Sequence[int]) -> Memory:
-        """New memory of the same device and dtype, in C order, not initialised."""
-        return Memory.new(self.queue, shape, self.dtype)
+        """The same of this dtype, in C order."""
+        return self.new(shape, self.dtype)
+
+    def work(self, advance: Advance) -> DeviceWork:
+        """What makes an orthogonal matrix in this memory; ValueError where its elements are not aligned."""
+        check_aligned(self.address, self.strides, self.itemsize)
+        return DeviceWork(self.queue, self.new, advance)
 
     # ---- what an ndarray has ---------------------------------------------------------------------------------
 
@@ -94,6 +101,10 @@ class Memory:
     @property
     def flags(self) -> Any:
         return self._view.flags
+
+    @property
+    def is_aligned(self) -> bool:
+        return all(at % self.itemsize == 0 for at in (self.address, *self.strides))
 
     @property
     def address(self) -> int:

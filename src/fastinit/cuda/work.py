@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _kernels, plan
-from ..kinds.drawn import fill_constant
+from .. import _kernels
+from ..kinds.drawn import fill_constant, fill_matrix
+from ..kinds.work import Advance, Array, Indices, Offsets, Work
 from .compiling import DTYPES, STEP_WORDS, STEPS
-from .memory import Memory
 from .queue import THREADS, Queue
 
 #: As in cuda_matrix.cu: elements of a tile's side, and those of an elementwise step for each block of threads.
@@ -24,9 +24,9 @@ RUN = 256
 #: A reach or a diagonal that leaves out nothing.
 ALL = (1 << 63) // 4
 
-MULTIPLY, COMBINE, REFLECT, INVERT, FACTOR, CHOLESKY, ACCUMULATE, PUT = range(8)
+MULTIPLY, COMBINE, REFLECT, FACTOR, CHOLESKY, ACCUMULATE, PUT = range(7)
 #: What takes long and cannot be cut begins first.
-SERIAL = (FACTOR, CHOLESKY, INVERT, REFLECT)
+SERIAL = (FACTOR, CHOLESKY, REFLECT)
 UPDATES = {"set": 0, "add": 1, "subtract": 2}
 
 
@@ -39,40 +39,40 @@ class Step(NamedTuple):
     kept: tuple[Any, ...]
 
 
-class DeviceWork:
+class DeviceWork(Work):
     """Steps sent to a queue, a stage at a time.
 
     Parameters
     ----------
     queue : Queue
         A stream of the device.
+    empty : callable
+        New memory there: of a shape, a dtype, and an order.
     advance : callable
         Called with each share of a fill's cost once it is described: nobody waits for the device.
     """
 
-    def __init__(self, queue: Queue, advance: Callable[[int], None]) -> None:
+    def __init__(self, queue: Queue, empty: Callable[..., Array], advance: Advance) -> None:
+        self.place = queue.driver, queue.device
         self._queue = queue
+        self._empty = empty
         self._advance = advance
         self._phases: list[dict[str, list[Step]]] = []  # of the stage: by working precision
 
     # ---- memory -------------------------------------------------------------------------------------------
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype, order: str = "C") -> Memory:
-        return Memory.new(self._queue, shape, np.dtype(dtype), order)
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype, order: str = "C") -> Array:
+        return self._empty(shape, np.dtype(dtype), order)
 
     # ---- steps --------------------------------------------------------------------------------------------
 
-    def draw(self, values: _kernels.Values, out: Memory, rows: Any, columns: Any) -> None:
-        (top, down, row_table), (left, across, column_table) = rows, columns
-        view, first, axes = plan.flat_axes(top + left, [down, across], out, [row_table, column_table])  # type: ignore
-        _kernels.fill(values, view, first, axes, 1)
+    def draw(self, values: _kernels.Values, out: Array, rows: Indices, columns: Indices) -> None:
+        fill_matrix(values, out, rows, columns, 1)
 
-    def constant(self, value: float, out: Memory) -> None:
-        fill_constant(value, out.dtype.name, out, 1)  # type: ignore[arg-type]
+    def constant(self, value: float, out: Array) -> None:
+        fill_constant(value, out.dtype.name, out, 1)
 
-    def multiply(
-        self, c: Memory, a: Memory, b: Memory, update: str = "set", upper: str = "", diagonal: int = 0
-    ) -> None:
+    def multiply(self, c: Array, a: Array, b: Array, update: str = "set", upper: str = "", diagonal: int = 0) -> None:
         row_reach, column_reach, wanted = ALL, diagonal + 1 if upper == "b" else ALL, diagonal if upper == "c" else ALL
         if c.strides[-1] != c.itemsize and c.strides[-2] == c.itemsize and upper != "c":  # as if along rows
             c, a, b = _turned(c), _turned(b), _turned(a)
@@ -99,32 +99,30 @@ class DeviceWork:
             self._add(2 * phase, name, MULTIPLY, tiles * side_by_side, words, c, a, b, partial)
             self._add(2 * phase + 1, name, COMBINE, _ceil(batch * rows * columns, ELEMENTS), words, c, partial)
 
-    def accumulate(self, total: Memory, addends: Memory) -> None:
+    def accumulate(self, total: Array, addends: Array) -> None:
         rows, columns = total.shape
         words = (total.address, _steps(total)[0], *_matrix(addends), rows, columns, len(addends))
         self._add(0, addends.dtype.name, ACCUMULATE, _ceil(rows * columns, ELEMENTS), words, total, addends)
 
-    def reflectors(self, v: Memory, signs: Memory) -> None:
+    def reflectors(self, v: Array, signs: Array) -> None:
         words = (v.address, _steps(v)[0], *v.shape, signs.address)
         self._add(0, v.dtype.name, REFLECT, _ceil(v.shape[1], GROUP), words, v, signs)
 
-    def triangular_factor(self, gram: Memory) -> None:
+    def triangular_factor(self, gram: Array) -> None:
         n = len(gram)
         room = self.empty((n, n), np.dtype(np.float64))
         self._add(
             0, gram.dtype.name, FACTOR, 1, (gram.address, _steps(gram)[0], n, room.address, _steps(room)[0]), gram, room
         )
 
-    def cholesky(self, a: Memory) -> None:
-        self._add(0, "float64", CHOLESKY, 1, (a.address, _steps(a)[0], len(a)), a)
-
-    def invert_upper(self, r: Memory, inverse: Memory) -> None:
-        words = (r.address, _steps(r)[0], len(r), inverse.address, _steps(inverse)[0])
-        self._add(0, "float64", INVERT, 1, words, r, inverse)
+    def cholesky(self, a: Array, inverse: Array) -> None:
+        words = (a.address, _steps(a)[0], len(a), inverse.address, _steps(inverse)[0])
+        self._add(0, "float64", CHOLESKY, 1, words, a, inverse)
 
     def put(
-        self, dtype: str, gain: float, q: Memory, rows: Any, columns: Any, out: Memory, out_rows: Any, out_columns: Any
-    ) -> None:
+        self, dtype: str, gain: float, q: Array, rows: Offsets, columns: Offsets, out: Array, out_rows: Offsets,
+        out_columns: Offsets,
+    ) -> None:  # fmt: skip
         if abs(out_rows.step) < abs(out_columns.step):  # neighbours in memory to neighbouring threads
             rows, columns, out_rows, out_columns = columns, rows, out_columns, out_rows
         tables = [
@@ -136,9 +134,9 @@ class DeviceWork:
             offsets += (along.step, 0 if table is None else table.address)
         words = (
             q.address + rows.first + columns.first, out.address + out_rows.first + out_columns.first,
-            tuple(DTYPES).index(dtype), _bits(gain), rows.count, columns.count, *offsets,
+            tuple(DTYPES).index(dtype), _bits(gain), rows.length, columns.length, *offsets,
         )  # fmt: skip
-        self._add(0, q.dtype.name, PUT, _ceil(rows.count * columns.count, ELEMENTS), words, q, out, tables)
+        self._add(0, q.dtype.name, PUT, _ceil(rows.length * columns.length, ELEMENTS), words, q, out, tables)
 
     # ---- their order, and their end --------------------------------------------------------------------------
 
@@ -178,16 +176,16 @@ def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _turned(matrix: Memory) -> Memory:
+def _turned(matrix: Array) -> Array:
     return matrix.transpose((*range(matrix.ndim - 2), matrix.ndim - 1, matrix.ndim - 2))
 
 
-def _steps(matrix: Memory) -> tuple[int, ...]:
+def _steps(matrix: Array) -> tuple[int, ...]:
     """Steps in elements."""
     return tuple(stride // matrix.itemsize for stride in matrix.strides)
 
 
-def _matrix(matrix: Memory) -> tuple[int, int, int, int]:
+def _matrix(matrix: Array) -> tuple[int, int, int, int]:
     """As fi_matrix: where it is, and its steps down, across, and to the next one."""
     steps = _steps(matrix)
     return matrix.address, steps[-2], steps[-1], steps[0] if matrix.ndim == 3 else 0

@@ -42,8 +42,6 @@ class Kind(ABC):
         The whole tensor.
     made_together : bool
         Whether a piece of the tensor may cost as much as all of it, so that it is better made at once.
-    on_host : bool
-        Whether the values can be made in the CPU's memory only.
     depth, count : int
         How deep the kind is nested, and how many kinds it is made of; 1 unless it is composed.
     """
@@ -51,7 +49,6 @@ class Kind(ABC):
     __slots__ = ("dtype", "region", "shape")
 
     made_together: bool = False
-    on_host: bool = False
     depth: int = 1
     count: int = 1
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from ..cuda import check_on_device
 from ..questions import dtype_of
 from ..recipe import Part
-from .memory import DTYPES, check_memory, dtype_name, on_cuda, write
+from .memory import DTYPES, check_memory, dtype_name, write
 from .shards import Held, global_shape, held_by, is_dtensor, is_sharded_tensor, jobs
 
 
@@ -25,8 +24,8 @@ def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.
     recipe : Recipe or Part
         What to fill it with; see `fastinit.recipe`.
     staged : bool, optional
-        Allow for other devices, and for orthogonal recipes on CUDA's: values pass through a buffer of 64 MiB in the
-        CPU's memory (orthogonal and sparse ones through one as large as the tensor).
+        Allow for other devices: values pass through a buffer of 64 MiB in the CPU's memory (orthogonal and sparse ones
+        through one as large as the tensor).
 
     Returns
     -------
@@ -46,8 +45,6 @@ def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.
         raise ValueError(f"the tensor has shape {global_shape(tensor)}, but the recipe has shape {recipe.shape}")
     with torch.no_grad():
         check_fillable(tensor, staged=staged)
-    if not staged:
-        check_device(tensor, recipe)
     return fill_checked(tensor, recipe)
 
 
@@ -86,12 +83,6 @@ def check_fillable(tensor: torch.Tensor, *, staged: bool = False, meta: bool = F
     check_lasting(tensor)
     for held in held_by(tensor):
         check_memory(held.local, staged=staged, meta=meta)
-
-
-def check_device(tensor: torch.Tensor, recipe: Part) -> None:
-    """TypeError for a recipe that cannot be made on the tensor's CUDA device."""
-    if any(on_cuda(held.local) for held in held_by(tensor)):
-        check_on_device(recipe)
 
 
 def check_lasting(tensor: Any) -> None:

@@ -17,7 +17,7 @@ from torch.nn.init import _calculate_correct_fan, _calculate_fan_in_and_fan_out,
 
 from ..initializers import cached_init
 from ..recipe import Recipe
-from .fill import check_device, check_fillable, check_lasting, fill_checked
+from .fill import check_fillable, check_lasting, fill_checked
 from .memory import dtype_name
 from .seeds import check_key, key
 from .shards import global_shape
@@ -354,13 +354,11 @@ def _drawn(
         Recipe, cached_init(initializer, parameters), global_shape(tensor), dtype=dtype_name(tensor)
     )
     if seed is None:  # refuses parameters before a generator has advanced
-        check_device(tensor, described(seed=0))
+        described(seed=0)
     if tensor.numel() == 0:
         return None
     seed, name = key(tensor, generator, seed, name)
-    recipe = described(seed=seed, name=name)
-    check_device(tensor, recipe)
-    return recipe
+    return described(seed=seed, name=name)
 
 
 def _refused_by_torch(tensor: torch.Tensor, method: str, *args: Any, **kwargs: Any) -> None:

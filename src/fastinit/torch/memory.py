@@ -12,7 +12,7 @@ from ..cuda.driver import installed
 from ..cuda.memory import described
 from ..cuda.queue import check_aligned
 from ..pieces import pieces
-from ..questions import is_made_on_host, made_together, region_of
+from ..questions import made_together, region_of
 from ..recipe import Part
 
 #: The dtypes that can be filled, by the names that recipes have for them.
@@ -118,12 +118,12 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
 def write(tensor: torch.Tensor, part: Part, rows: np.ndarray | None = None) -> None:
     """Fill a tensor that has been checked with a part's values, or with those of its `rows`.
 
-    On other devices than CPUs and CUDA's, and orthogonal ones there, too, values pass through a buffer. Orthogonal and
-    sparse ones are made together, so there the buffer is as large as the tensor.
+    On other devices than CPUs and CUDA's, values pass through a buffer. Orthogonal and sparse ones are made together,
+    so there the buffer is as large as the tensor.
     """
     if on_host(tensor):
         _make(array_of(tensor), part, rows)
-    elif on_cuda(tensor) and not cuda.why_unavailable() and not is_made_on_host(part):
+    elif on_cuda(tensor) and not cuda.why_unavailable():
         _send(tensor, part, rows)
     else:
         _copy(tensor, part, rows)
