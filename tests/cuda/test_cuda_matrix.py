@@ -1,4 +1,5 @@
-"""The steps of orthogonal matrices on CUDA devices, compiled for this CPU, against the C core's, bit for bit."""
+"""The steps of orthogonal matrices on CUDA devices, compiled for this CPU, against the C core's, bit for bit: the same
+calls on both executors."""
 
 import gc
 
@@ -7,11 +8,10 @@ import pytest
 from host.stand_in import StandIn
 
 from conftest import DTYPES, bits
-from fastinit import _kernels
-from fastinit.arrays import scratch_for
 from fastinit.cuda import driver
 from fastinit.cuda.memory import Memory
 from fastinit.cuda.queue import Queue
+from fastinit.kinds.host import HostWork
 from fastinit.kinds.work import Offsets
 
 REALS = ["float32", "float64"]
@@ -54,8 +54,11 @@ def laid_out(array, layout):
     return np.ascontiguousarray(array)
 
 
-def product(c, a, b, update, upper="", diagonal=0):
-    _kernels.multiply(c, a, b, update, scratch_for(1), 1, upper, diagonal)
+def on_host(step, *given, **named):
+    """What the CPU's executor does in that step."""
+    here = HostWork(1, lambda share: None)
+    getattr(here, step)(*given, **named)
+    here.run()
 
 
 SHAPES = [
@@ -75,7 +78,7 @@ def test_products(device, work, real, update, shape):
     for k, layouts in enumerate([("rows",) * 3, ("columns", "rows", "columns"), ("gaps", "columns", "gaps")]):
         left, right, expected = (laid_out(array, layout) for array, layout in zip((a, b, c), layouts))
         made = laid_out(c, layouts[2])
-        product(expected, left, right, update)
+        on_host("multiply", expected, left, right, update)
         device.log.clear()
         work.multiply(there(work, made), there(work, left), there(work, right), update)
         work.run()
@@ -88,10 +91,10 @@ def test_the_sums_are_in_runs_of_256(work, real):
     random = np.random.default_rng(0)
     a, b, c = (random.standard_normal(s).astype(real) for s in ((2, 2000), (2000, 2), (2, 2)))
     expected = c.copy()
-    product(expected, a, b, "add")
+    on_host("multiply", expected, a, b, "add")
     at_once, made = c.copy(), c.copy()
     for low in range(0, 2000, 200):
-        product(at_once, a[:, low : low + 200], b[low : low + 200], "add")
+        on_host("multiply", at_once, a[:, low : low + 200], b[low : low + 200], "add")
     work.multiply(there(work, made), there(work, a), there(work, b), "add")
     work.run()
     assert (bits(made) == bits(expected)).all()
@@ -104,7 +107,7 @@ def test_few_tiles_have_their_runs_made_side_by_side(device, work):
     work.multiply(there(work, c), there(work, a), there(work, b))
     work.run()
     assert [entry[:2] for entry in device.log] == [
-        ("allocate", 6 * 20 * 20 * 4), *[("launch", "stage")] * 4, ("free", 0)
+        ("allocate", 2 * (6 * 20 * 20 * 4 + 128)), *[("launch", "stage")] * 4, ("free", 0)
     ]  # fmt: skip
     assert (c == 2000).all()
 
@@ -117,7 +120,7 @@ def test_batches_of_products(work, real, batch, depth):
     a, b = (random.standard_normal(s).astype(real) for s in ((batch, depth, 150), (batch, depth, 90)))
     made, expected = np.zeros((2, batch, 150, 90), real)
     for c, x, y in zip(expected, a, b):
-        product(c, x.T, y, "set")
+        on_host("multiply", c, x.T, y, "set")
     work.multiply(there(work, made), there(work, a.swapaxes(1, 2)), there(work, b))
     work.run()
     assert (bits(made) == bits(expected)).all()
@@ -133,7 +136,7 @@ def test_triangular_operands(device, work, real, columns, start):
     a, b = (random.standard_normal(s).astype(real) for s in ((200, depth), (depth, n)))
     b *= np.arange(depth)[:, None] <= np.arange(n) + start
     expected = np.zeros((200, n), real)
-    product(expected, a, b, "set")
+    on_host("multiply", expected, a, b, "set")
     held = laid_out(np.full((200, n), np.nan, real), columns)
     work.multiply(there(work, held), there(work, a), there(work, b), upper="b", diagonal=start)
     work.run()
@@ -147,7 +150,7 @@ def test_upper_triangles(work, real, n, depth):
     random = np.random.default_rng(n)
     a = random.standard_normal((depth, n)).astype(real)
     expected, made = np.zeros((n, n), real), np.full((n, n), np.nan, real)
-    product(expected, a.T, a, "set")
+    on_host("multiply", expected, a.T, a, "set")
     work.multiply(there(work, made), there(work, a.T), there(work, a), upper="c")
     work.run()
     upper = np.triu_indices(n)
@@ -163,7 +166,7 @@ def test_reflectors(work, real, shape):
     v = random.standard_normal((shape[0], shape[1] + 5)).astype(real)[:, : shape[1]]
     v[:, shape[1] // 2] = 0
     expected, signs = v.copy(), np.empty(shape[1])
-    _kernels.reflectors(expected, signs, 1)
+    on_host("reflectors", expected, signs)
     made = np.full(shape[1], np.nan)
     work.reflectors(there(work, v), there(work, made))
     work.run()
@@ -172,14 +175,14 @@ def test_reflectors(work, real, shape):
 
 
 @pytest.mark.parametrize("real", REALS)
-@pytest.mark.parametrize("n", [1, 2, 17, 128, 300])
+@pytest.mark.parametrize("n", [1, 2, 17, 128])
 def test_triangular_factors(work, real, n):
     random = np.random.default_rng(n)
     v = random.standard_normal((n + 3, n)).astype(real)
     v[:, n // 2] = 0  # a column without a reflection
     gram = v.T @ v
     expected, held = gram.copy(), laid_out(gram, "gaps")
-    _kernels.triangular_factor(expected)
+    on_host("triangular_factor", expected)
     work.triangular_factor(there(work, held))
     work.run()
     assert (bits(held) == bits(expected)).all()
@@ -191,8 +194,7 @@ def test_cholesky_and_inverses(work, n):
     g = random.standard_normal((2 * n, n))
     made, expected = laid_out(g.T @ g, "gaps"), g.T @ g
     inverse, expected_inverse = np.full((2, n, n), np.nan)
-    assert _kernels.cholesky(expected)
-    _kernels.invert_upper(expected, expected_inverse)
+    on_host("cholesky", expected, expected_inverse)
     work.cholesky(there(work, made), there(work, inverse))
     work.run()
     assert (bits(made) == bits(expected)).all()
@@ -213,8 +215,7 @@ def test_sums_in_float64(work, real):
     random = np.random.default_rng(0)
     total, addends = random.standard_normal((70, 60))[:, :50], random.standard_normal((4, 70, 50)).astype(real)
     expected = total.copy()
-    for addend in addends:
-        _kernels.accumulate(expected, addend, 1)
+    on_host("accumulate", expected, addends)
     work.accumulate(there(work, total), there(work, addends))
     work.run()
     assert (bits(total) == bits(expected)).all()
@@ -239,7 +240,7 @@ def test_putting(work, source, to, gathered, turned):
     if gathered:
         rows = Offsets(30, table=random.integers(0, 90, 30) * q.strides[0])
         out_columns = Offsets(40, table=random.permutation(150)[:40] * across)
-    _kernels.scale(to, 0.7, q, rows, columns, expected, out_rows, out_columns, 1)
+    on_host("put", to, 0.7, q, rows, columns, expected, out_rows, out_columns)
     work.put(to, 0.7, there(work, q), rows, columns, there(work, out), out_rows, out_columns)
     work.run()
     assert bits(out).any()
@@ -256,6 +257,6 @@ def test_steps_of_a_stage_go_in_few_launches(device, work):
         work.triangular_factor(there(work, gram.copy()))
         work.accumulate(there(work, np.zeros((3, 3))), there(work, np.zeros((1, 3, 3))))
         gc.collect()
-        assert [entry[0] for entry in device.log] == ["allocate"]
+        assert not any(entry[0] == "launch" for entry in device.log)
         work.next_stage()
-    assert [entry[0] for entry in device.log] == ["allocate", "launch", "launch", "launch", "free"]
+    assert [entry[0] for entry in device.log] == ["allocate", *["launch"] * 3, "free"]

@@ -41,12 +41,13 @@ class Memory:
     kernels fill it with (`_kernels.fill`), is sent to a queue. Its elements cannot be read.
     """
 
-    __slots__ = ("_owner", "_view", "dtype", "queue")
+    __slots__ = ("_owner", "_view", "address", "dtype", "queue")
 
     def __init__(self, queue: Queue, view: np.ndarray, dtype: np.dtype, owner: Any = None) -> None:
         self.queue = queue
         self.dtype = dtype
         self._view = view  # of unsigned integers; its elements must never be touched
+        self.address: int = view.__array_interface__["data"][0]  #: of element 0
         self._owner = owner
 
     @classmethod
@@ -58,14 +59,13 @@ class Memory:
 
     def new(self, shape: Sequence[int], dtype: np.dtype, order: str = "C") -> Memory:
         """New memory of the same device, not initialised, in C or Fortran order."""
-        size = dtype.itemsize
-        made = self.queue.allocate(math.prod(shape) * size)
-        strides, step = [], size
-        for n in reversed(shape) if order == "C" else shape:
-            strides.append(step)
-            step *= max(n, 1)
-        in_order = tuple(strides[::-1] if order == "C" else strides)
-        return Memory.at(self.queue, made.address, tuple(shape), in_order, dtype, made)
+        made = self.queue.allocate(math.prod(shape) * dtype.itemsize)
+        return Memory.at(self.queue, made.address, tuple(shape), _in_order(shape, dtype, order), dtype, made)
+
+    def beside(self, address: int, owner: Any) -> Memory:
+        """Memory at an address with this shape and dtype, in C order."""
+        strides = _in_order(self.shape, self.dtype, "C")
+        return Memory.at(self.queue, address, self.shape, strides, self.dtype, owner)
 
     def empty(self, shape: Sequence[int]) -> Memory:
         """The same of this dtype, in C order."""
@@ -105,11 +105,6 @@ class Memory:
     @property
     def is_aligned(self) -> bool:
         return all(at % self.itemsize == 0 for at in (self.address, *self.strides))
-
-    @property
-    def address(self) -> int:
-        """Of element 0."""
-        return int(self._view.__array_interface__["data"][0])
 
     def __len__(self) -> int:
         return len(self._view)
@@ -229,6 +224,15 @@ class Memory:
         strides = np.broadcast_to(view, shape).strides
         axes = [(n, a, b, None, table) for (n, b, table), a in zip(to, strides)]
         self.queue.copy(source, address, self.itemsize, axes)
+
+
+def _in_order(shape: Sequence[int], dtype: np.dtype, order: str) -> tuple[int, ...]:
+    """Strides in C or Fortran order."""
+    strides, step = [], dtype.itemsize
+    for n in reversed(shape) if order == "C" else shape:
+        strides.append(step)
+        step *= max(n, 1)
+    return tuple(strides[::-1] if order == "C" else strides)
 
 
 def _listed(items: tuple[Any, ...]) -> int | None:

@@ -36,6 +36,33 @@ class Allocation:
                 self._queue.driver.free(self.address, self._queue.stream)
 
 
+class Lasting:
+    """Memory of a device that any stream may use, and an event after which it holds what it was made for."""
+
+    __slots__ = ("_event", "_queue", "address")
+
+    def __init__(self, queue: Queue, nbytes: int) -> None:
+        self._queue = queue
+        self._event: Any = None
+        self.address = 0
+        self.address = queue.driver.allocate_now(nbytes)
+
+    def is_filled(self) -> None:
+        """Everything that fills it has been sent to the queue."""
+        self._event = self._queue.driver.record(self._queue.stream)
+
+    def await_in(self, queue: Queue) -> None:
+        """What is sent to a queue from here on finds it filled."""
+        queue.driver.wait(queue.stream, self._event)
+
+    def __del__(self) -> None:
+        if self.address:
+            with self._queue.driver.on(self._queue.device.number):
+                if self._event is not None:
+                    self._queue.driver.forget(self._event)
+                self._queue.driver.free_now(self.address)
+
+
 #: As `_kernels.Axis`; the table may be on the device.
 Axis = tuple[int, int, int, np.ndarray | Allocation | None]
 #: One axis of a copy: count, steps in bytes to read and to write, and tables of byte offsets in their places, or None.

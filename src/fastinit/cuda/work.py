@@ -12,7 +12,7 @@ from .. import _kernels
 from ..kinds.drawn import fill_constant, fill_matrix
 from ..kinds.work import Advance, Array, Indices, Offsets, Work
 from .compiling import DTYPES, STEP_WORDS, STEPS
-from .queue import THREADS, Queue
+from .queue import THREADS, Allocation, Lasting, Queue
 
 #: As in cuda_matrix.cu: elements of a tile's side, and those of an elementwise step for each block of threads.
 TILE = {"float32": 128, "float64": 64}
@@ -28,6 +28,8 @@ MULTIPLY, COMBINE, REFLECT, FACTOR, CHOLESKY, ACCUMULATE, PUT = range(7)
 #: What takes long and cannot be cut begins first.
 SERIAL = (FACTOR, CHOLESKY, REFLECT)
 UPDATES = {"set": 0, "add": 1, "subtract": 2}
+#: By the size of an element; NumPy works out a dtype's name anew each time.
+PRECISIONS = {4: "float32", 8: "float64"}
 
 
 class Step(NamedTuple):
@@ -58,11 +60,39 @@ class DeviceWork(Work):
         self._empty = empty
         self._advance = advance
         self._phases: list[dict[str, list[Step]]] = []  # of the stage: by working precision
+        self._room: list[Allocation] = []  # for what steps of a stage need besides: the last one is used
+        self._size = self._used = 0  # of it
 
     # ---- memory -------------------------------------------------------------------------------------------
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype, order: str = "C") -> Array:
         return self._empty(shape, np.dtype(dtype), order)
+
+    def keep(self, arrays: list[Array]) -> Any:
+        """Copies, for they outlive the stream's own memory; None while a graph is captured, where nothing is made yet."""
+        queue = self._queue
+        if queue.driver.is_capturing(queue.stream):
+            return None
+        sizes = [array.size * array.itemsize + 255 & ~255 for array in arrays]
+        lasting = Lasting(queue, sum(sizes))
+        copies, at = [], lasting.address
+        for array, size in zip(arrays, sizes):
+            copies.append(array.beside(at, lasting))
+            at += size
+        self.next_stage()
+        for copy, array in zip(copies, arrays):
+            self.copy(copy, array)
+        self.run()
+        lasting.is_filled()
+        return lasting, copies
+
+    def recall(self, kept: Any) -> list[Array] | None:
+        """None while a graph is captured: it may be replayed when the memory is another's."""
+        if kept is None or self._queue.driver.is_capturing(self._queue.stream):
+            return None
+        lasting, arrays = kept
+        lasting.await_in(self._queue)
+        return arrays  # type: ignore[no-any-return]
 
     # ---- steps --------------------------------------------------------------------------------------------
 
@@ -78,7 +108,7 @@ class DeviceWork(Work):
             c, a, b = _turned(c), _turned(b), _turned(a)
             row_reach, column_reach = column_reach, row_reach
         rows, columns, depth = c.shape[-2], c.shape[-1], a.shape[-1]
-        batch, name = c.shape[0] if c.ndim == 3 else 1, c.dtype.name
+        batch, name = c.shape[0] if c.ndim == 3 else 1, PRECISIONS[c.itemsize]
         if 0 in (rows, columns, batch):
             return
         operands = _matrix(a) + _matrix(b) + _matrix(c)
@@ -89,31 +119,30 @@ class DeviceWork(Work):
             words = (*operands, rows, columns, depth, batch, UPDATES[update], *reaches, 0, 0, 0)
             self._add(0, name, MULTIPLY, tiles, words, c, a, b)
             return
-        partial = self.empty((at_once, batch, rows, columns), c.dtype)
+        partial = self._room_for(at_once * batch * rows * columns * c.itemsize)
         for phase, first in enumerate(range(0, runs, at_once)):
             side_by_side = min(at_once, runs - first)
             how = UPDATES["add" if first and update == "set" else update]
             words = (
-                *operands, rows, columns, depth, batch, how, *reaches, partial.address, first, side_by_side,
+                *operands, rows, columns, depth, batch, how, *reaches, partial, first, side_by_side,
             )  # fmt: skip
-            self._add(2 * phase, name, MULTIPLY, tiles * side_by_side, words, c, a, b, partial)
-            self._add(2 * phase + 1, name, COMBINE, _ceil(batch * rows * columns, ELEMENTS), words, c, partial)
+            self._add(2 * phase, name, MULTIPLY, tiles * side_by_side, words, c, a, b)
+            self._add(2 * phase + 1, name, COMBINE, _ceil(batch * rows * columns, ELEMENTS), words, c)
 
     def accumulate(self, total: Array, addends: Array) -> None:
         rows, columns = total.shape
         words = (total.address, _steps(total)[0], *_matrix(addends), rows, columns, len(addends))
-        self._add(0, addends.dtype.name, ACCUMULATE, _ceil(rows * columns, ELEMENTS), words, total, addends)
+        self._add(0, PRECISIONS[addends.itemsize], ACCUMULATE, _ceil(rows * columns, ELEMENTS), words, total, addends)
 
     def reflectors(self, v: Array, signs: Array) -> None:
         words = (v.address, _steps(v)[0], *v.shape, signs.address)
-        self._add(0, v.dtype.name, REFLECT, _ceil(v.shape[1], GROUP), words, v, signs)
+        self._add(0, PRECISIONS[v.itemsize], REFLECT, _ceil(v.shape[1], GROUP), words, v, signs)
 
     def triangular_factor(self, gram: Array) -> None:
         n = len(gram)
-        room = self.empty((n, n), np.dtype(np.float64))
-        self._add(
-            0, gram.dtype.name, FACTOR, 1, (gram.address, _steps(gram)[0], n, room.address, _steps(room)[0]), gram, room
-        )
+        inverse = self.empty((n, n), np.dtype(np.float64))
+        words = (gram.address, _steps(gram)[0], n, inverse.address, n)
+        self._add(0, PRECISIONS[gram.itemsize], FACTOR, 1, words, gram, inverse)
 
     def cholesky(self, a: Array, inverse: Array) -> None:
         words = (a.address, _steps(a)[0], len(a), inverse.address, _steps(inverse)[0])
@@ -136,27 +165,44 @@ class DeviceWork(Work):
             q.address + rows.first + columns.first, out.address + out_rows.first + out_columns.first,
             tuple(DTYPES).index(dtype), _bits(gain), rows.length, columns.length, *offsets,
         )  # fmt: skip
-        self._add(0, q.dtype.name, PUT, _ceil(rows.length * columns.length, ELEMENTS), words, q, out, tables)
+        self._add(0, PRECISIONS[q.itemsize], PUT, _ceil(rows.length * columns.length, ELEMENTS), words, q, out, tables)
 
     # ---- their order, and their end --------------------------------------------------------------------------
 
     def next_stage(self) -> None:
-        self.run()
+        self._send()
 
     def advance(self, share: int) -> None:
         self._advance(share)
 
     def run(self) -> None:
-        phases, self._phases = self._phases, []
+        self._send()
+        self._room.clear()
+        self._size = 0
+
+    def _send(self) -> None:
+        phases, self._phases, self._used = self._phases, [], 0
         for phase in phases:
             for precision, steps in phase.items():
                 steps.sort(key=lambda step: step.kind not in SERIAL)
                 for low in range(0, len(steps), STEPS):
                     self._launch(precision, steps[low : low + STEPS])
+        del self._room[:-1]
 
     def all_positive(self) -> bool:
         """True: a pivot that is not above 0 leaves NaN on a device, where nobody waits for it."""
         return True
+
+    def _room_for(self, nbytes: int) -> int:
+        """Memory until the stage is sent; the next stage has the same, for a stream does one after the other."""
+        needed = nbytes + 255 & ~255
+        if self._used + needed > self._size:
+            if not self._used:
+                self._room.clear()  # before there is more
+            self._size, self._used = min(2 * needed, needed + (1 << 20)), 0
+            self._room.append(self._queue.allocate(self._size))
+        self._used += needed
+        return self._room[-1].address + self._used - needed
 
     def _add(self, phase: int, precision: str, kind: int, units: int, words: tuple[int, ...], *kept: Any) -> None:
         if units:

@@ -9,6 +9,7 @@ import itertools
 import os
 import threading
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 
@@ -36,11 +37,11 @@ class Tall(Matrix):
 
     def __init__(self, normals: _kernels.Values, dtype: str, rows: Side, columns: Side, gain: float) -> None:
         super().__init__(normals, dtype, rows, columns, gain)
-        self._inverses: dict[Hashable, list[Array]] = {}  # by the place of their memory
+        self._kept: dict[Hashable, Any] = {}  # R^-1, by the place of its memory
         self._lock, self._process = threading.RLock(), os.getpid()
 
     def _cost(self, rows: Numbers, columns: Numbers) -> int:
-        factor = 0 if self._inverses else self.long.size
+        factor = 0 if self._kept else self.long.size
         return (factor + len(rows)) * self.short.size**2
 
     def _fill(self, work: Work, rows: Numbers, columns: Numbers, grid: Array) -> None:
@@ -83,9 +84,13 @@ class Tall(Matrix):
         if self._process != os.getpid():  # the thread that held the lock may not be in this child
             self._lock, self._process = threading.RLock(), os.getpid()
         with self._lock:
-            if work.place not in self._inverses:
-                self._inverses[work.place] = self._invert(work)
-            return self._inverses[work.place]
+            found = work.recall(self._kept.get(work.place))
+            if found is None:
+                found = self._invert(work)
+                kept = work.keep(found)
+                if kept is not None:
+                    self._kept[work.place] = kept
+            return found
 
     def _invert(self, work: Work) -> list[Array]:
         blocks = self._gram(work)

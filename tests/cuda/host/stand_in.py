@@ -62,6 +62,7 @@ class StandIn:
         self.capabilities = (90, 75)
         self.multiprocessors = 1
         self.libraries = []
+        self.capturing = set()  # streams whose launches go into a graph
 
     def version(self):
         return (13, 0)
@@ -127,6 +128,19 @@ class StandIn:
     def free_now(self, address):
         del self.allocated[address]
         self.log.append(("free_now",))
+
+    def is_capturing(self, stream):
+        return stream in self.capturing
+
+    def record(self, stream):
+        self.log.append(("record", stream))
+        return (len(self.log), stream)
+
+    def wait(self, stream, event):
+        self.log.append(("wait", stream, event[1]))
+
+    def forget(self, event):
+        self.log.append(("forget", event[1]))
 
     def compiler_version(self):
         return (13, 5)
