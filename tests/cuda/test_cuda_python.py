@@ -107,6 +107,17 @@ def test_tables_are_sent_once_for_a_stack(device):
     assert [entry[1] for entry in device.log if entry[0] == "launch"] == ["upload", *["fill_plan"] * 20]
 
 
+def test_gathered_elements_of_one_axis(device):
+    """As DTensor's shards ask for them."""
+    recipe, rows = fi.recipe("normal", 50, seed=0, name="v"), np.array([7, 7, 0, 49])
+    array = np.zeros(4, np.float32)
+    with device.on(0):
+        address = array.__array_interface__["data"][0]
+        memory = fi.cuda.Memory.at(queue.Queue(device, device.devices()[0], 0), address, (4,), (4,), array.dtype, array)
+        write_region(recipe, region_of(recipe), memory, rows)
+    assert (array == recipe.take(rows)).all()
+
+
 # ---- what is refused -------------------------------------------------------------------------------------------
 
 

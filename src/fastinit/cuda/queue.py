@@ -106,7 +106,7 @@ class Queue:
         check_aligned(address, [step for _, _, step, _ in axes], size)
         if values.distribution == "constant":  # whatever its index: that of its address keeps to the device's lines
             first, axes = address // size, [(count, step // size, step, None) for count, _, step, _ in axes]
-        if not axes or (len(axes) == 1 and axes[0][1:] == (1, size, None)):
+        if not axes or (len(axes) == 1 and axes[0][3] is None and axes[0][1:3] == (1, size)):
             count = axes[0][0] if axes else 1
             kernel = self._kernel(values, "fill_run")
             arguments = [values.packed(), _u64(first), _u64(count), _u64(address)]
