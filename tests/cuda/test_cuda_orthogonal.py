@@ -108,23 +108,35 @@ def test_r_is_made_once_for_a_device(device):
     recipe = fi.recipe("orthogonal", (2000, 200), seed=0, name="tall")
     arrays = [np.empty((2000, 200), np.float32) for _ in range(4)]
     device.kinds[arrays[3].__array_interface__["data"][0]] = ("device", 1)
-    counts = []
+    counts, events = [], []
     for array, stream in zip(arrays, (0, 0, 7, 9)):
         device.log.clear()
         fi.cuda.fill(OnDevice(array), recipe, stream=stream)
         assert (array == recipe[...]).all()
-        counts.append((launches(device), [entry for entry in device.log if entry[0] in ("record", "wait")]))
-    made, again, elsewhere, other = counts
-    assert again[0] * 3 < made[0]
-    assert made[1] == [("record", 0)]
-    assert again == (again[0], [("wait", 0, 0)])
-    assert elsewhere == (again[0], [("wait", 7, 0)])
-    assert other == (made[0], [("record", 9)])
-    assert len(device.allocated) == 2
+        counts.append(launches(device))
+        events.append([entry for entry in device.log if entry[0] in ("record", "wait")])
+    own = 1000
+    used = [("record", 0), ("wait", own, 0)]  # each use is waited for before the memory is given back
+    assert counts[1] * 3 < counts[0] == counts[3]
+    assert counts[1] == counts[2]
+    assert events[0] == used + used
+    assert events[1] == [("wait", 0, 0), *used]
+    assert events[2] == [("wait", 7, 0), ("record", 7), ("wait", own, 7)]
+    assert events[3] == [("record", 9), ("wait", own + 1, 9)] * 2
+    assert device.own_streams == [(own, 0), (own + 1, 1)]
+    assert len(device.allocated) == 2 * 2  # blocks of columns
     device.log.clear()
     del recipe
     gc.collect()
-    assert [entry[0] for entry in device.log] == ["forget", "free_now"] * 2
+    assert sorted(device.log) == [("forget", 0), ("forget", 9), *[("free", own)] * 2, *[("free", own + 1)] * 2]
+
+
+def test_a_recipe_that_is_used_once_synchronizes_nothing(device):
+    """Its R^-1 goes at once, in the order of streams: cuMemAlloc and cuMemFree would wait for the whole device."""
+    on_device(fi.recipe("orthogonal", (2000, 20), seed=0, name="tall"))
+    gc.collect()
+    assert not device.allocated
+    assert not {"allocate_now", "free_now"} & {entry[0] for entry in device.log}
 
 
 def test_graphs_hold_all_that_they_need(device):
@@ -134,7 +146,7 @@ def test_graphs_hold_all_that_they_need(device):
     for _ in range(2):
         device.log.clear()
         assert (on_device(recipe, stream=3) == recipe[...]).all()
-        assert not {"record", "wait", "allocate_now"} & {entry[0] for entry in device.log}
+        assert not {"record", "wait"} & {entry[0] for entry in device.log}
         assert not device.allocated
     captured = launches(device)
     on_device(recipe)
@@ -148,7 +160,7 @@ def test_general_shapes_keep_nothing(device):
     recipe = fi.recipe("orthogonal", (300, 200), seed=0, name="square")
     on_device(recipe)
     assert not device.allocated
-    assert not any(entry[0] in ("record", "allocate_now") for entry in device.log)
+    assert not any(entry[0] == "record" for entry in device.log)
 
 
 # ---- memory, launches, errors --------------------------------------------------------------------------------

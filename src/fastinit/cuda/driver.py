@@ -67,6 +67,9 @@ class Driver(Protocol):
     def free_now(self, address: int) -> None:
         """Gives it back once all that the device was told to do before is done."""
 
+    def new_stream(self) -> int:
+        """A stream of the current device, which waits for no other one; it is there until the process ends."""
+
     def is_capturing(self, stream: int) -> bool:
         """Whether what is sent to a stream goes into a CUDA graph, and is not done now."""
 
@@ -218,12 +221,14 @@ class Nvidia:
         self._call("cuMemFreeAsync", address, stream)
 
     def allocate_now(self, nbytes: int) -> int:
-        with self._beside_captures():
-            return int(self._call("cuMemAlloc", nbytes))
+        return int(self._call("cuMemAlloc", nbytes))
 
     def free_now(self, address: int) -> None:
+        self._call("cuMemFree", address)
+
+    def new_stream(self) -> int:
         with self._beside_captures():
-            self._call("cuMemFree", address)
+            return int(self._call("cuStreamCreate", int(self._cu.CUstream_flags.CU_STREAM_NON_BLOCKING)))
 
     def is_capturing(self, stream: int) -> bool:
         return bool(int(self._call("cuStreamIsCapturing", stream)))

@@ -60,12 +60,16 @@ class Memory:
     def new(self, shape: Sequence[int], dtype: np.dtype, order: str = "C") -> Memory:
         """New memory of the same device, not initialised, in C or Fortran order."""
         made = self.queue.allocate(math.prod(shape) * dtype.itemsize)
-        return Memory.at(self.queue, made.address, tuple(shape), _in_order(shape, dtype, order), dtype, made)
+        strides, step = [], dtype.itemsize
+        for n in reversed(shape) if order == "C" else shape:
+            strides.append(step)
+            step *= max(n, 1)
+        in_order = tuple(strides[::-1] if order == "C" else strides)
+        return Memory.at(self.queue, made.address, tuple(shape), in_order, dtype, made)
 
-    def beside(self, address: int, owner: Any) -> Memory:
-        """Memory at an address with this shape and dtype, in C order."""
-        strides = _in_order(self.shape, self.dtype, "C")
-        return Memory.at(self.queue, address, self.shape, strides, self.dtype, owner)
+    def hand_over(self, queue: Queue) -> None:
+        """New memory is given back in the order of that queue."""
+        self._owner.hand_over(queue)
 
     def empty(self, shape: Sequence[int]) -> Memory:
         """The same of this dtype, in C order."""
@@ -224,15 +228,6 @@ class Memory:
         strides = np.broadcast_to(view, shape).strides
         axes = [(n, a, b, None, table) for (n, b, table), a in zip(to, strides)]
         self.queue.copy(source, address, self.itemsize, axes)
-
-
-def _in_order(shape: Sequence[int], dtype: np.dtype, order: str) -> tuple[int, ...]:
-    """Strides in C or Fortran order."""
-    strides, step = [], dtype.itemsize
-    for n in reversed(shape) if order == "C" else shape:
-        strides.append(step)
-        step *= max(n, 1)
-    return tuple(strides[::-1] if order == "C" else strides)
 
 
 def _listed(items: tuple[Any, ...]) -> int | None:

@@ -30,37 +30,48 @@ class Allocation:
         self.address = 0
         self.address = queue.driver.allocate(max(nbytes + 7 & ~7, 8), queue.stream)  # uploads write 8 bytes at a time
 
+    def hand_over(self, queue: Queue) -> None:
+        """Another stream's order counts from here on."""
+        self._queue = queue
+
     def __del__(self) -> None:
         if self.address:
             with self._queue.driver.on(self._queue.device.number):
                 self._queue.driver.free(self.address, self._queue.stream)
 
 
-class Lasting:
-    """Memory of a device that any stream may use, and an event after which it holds what it was made for."""
+class Kept:
+    """Memory for fills on any stream of a device, and an event after which it holds what it was made for.
 
-    __slots__ = ("_event", "_queue", "address")
+    It is given back in the order of a stream of our own, which waits for each use: nobody's stream need be there still.
+    """
 
-    def __init__(self, queue: Queue, nbytes: int) -> None:
-        self._queue = queue
+    __slots__ = ("_aside", "_event", "arrays")
+
+    def __init__(self, queue: Queue, arrays: list[Any]) -> None:
+        """What fills `arrays`, new memory of the queue's, has been sent to it."""
+        self._aside = aside(queue.driver, queue.device)
         self._event: Any = None
-        self.address = 0
-        self.address = queue.driver.allocate_now(nbytes)
+        self._event = queue.driver.record(queue.stream)
+        queue.driver.wait(self._aside.stream, self._event)
+        self.arrays = arrays
+        for array in arrays:
+            array.hand_over(self._aside)
 
-    def is_filled(self) -> None:
-        """Everything that fills it has been sent to the queue."""
-        self._event = self._queue.driver.record(self._queue.stream)
-
-    def await_in(self, queue: Queue) -> None:
-        """What is sent to a queue from here on finds it filled."""
+    def use_in(self, queue: Queue) -> None:
+        """What is sent to the queue from here on finds the arrays filled."""
         queue.driver.wait(queue.stream, self._event)
 
+    def used_in(self, queue: Queue) -> None:
+        """All uses so far have been sent to the queue: only then are the arrays given back."""
+        event = queue.driver.record(queue.stream)
+        queue.driver.wait(self._aside.stream, event)
+        queue.driver.forget(event)
+
     def __del__(self) -> None:
-        if self.address:
-            with self._queue.driver.on(self._queue.device.number):
-                if self._event is not None:
-                    self._queue.driver.forget(self._event)
-                self._queue.driver.free_now(self.address)
+        if self._event is not None:
+            with self._aside.driver.on(self._aside.device.number):
+                self._aside.driver.forget(self._event)
 
 
 #: As `_kernels.Axis`; the table may be on the device.
@@ -178,6 +189,12 @@ class Queue:
     def _launch(self, kernel: Any, work: int, arguments: Sequence[bytes]) -> None:
         blocks = min(-(-work // THREADS), self.device.multiprocessors * BLOCKS_EACH)
         self.driver.launch(kernel, blocks, THREADS, arguments, self.stream)
+
+
+@functools.lru_cache(maxsize=64)
+def aside(driver: Driver, device: Device) -> Queue:
+    """A stream of our own, on the current device."""
+    return Queue(driver, device, driver.new_stream())
 
 
 @functools.lru_cache(maxsize=256)

@@ -12,7 +12,7 @@ from .. import _kernels
 from ..kinds.drawn import fill_constant, fill_matrix
 from ..kinds.work import Advance, Array, Indices, Offsets, Work
 from .compiling import DTYPES, STEP_WORDS, STEPS
-from .queue import THREADS, Allocation, Lasting, Queue
+from .queue import THREADS, Allocation, Kept, Queue
 
 #: As in cuda_matrix.cu: elements of a tile's side, and those of an elementwise step for each block of threads.
 TILE = {"float32": 128, "float64": 64}
@@ -59,6 +59,7 @@ class DeviceWork(Work):
         self._queue = queue
         self._empty = empty
         self._advance = advance
+        self._kept: Kept | None = None  # in use
         self._phases: list[dict[str, list[Step]]] = []  # of the stage: by working precision
         self._room: list[Allocation] = []  # for what steps of a stage need besides: the last one is used
         self._size = self._used = 0  # of it
@@ -69,30 +70,23 @@ class DeviceWork(Work):
         return self._empty(shape, np.dtype(dtype), order)
 
     def keep(self, arrays: list[Array]) -> Any:
-        """Copies, for they outlive the stream's own memory; None while a graph is captured, where nothing is made yet."""
-        queue = self._queue
-        if queue.driver.is_capturing(queue.stream):
+        """None while a graph is captured, where nothing is made yet."""
+        if self._is_captured():
             return None
-        sizes = [array.size * array.itemsize + 255 & ~255 for array in arrays]
-        lasting = Lasting(queue, sum(sizes))
-        copies, at = [], lasting.address
-        for array, size in zip(arrays, sizes):
-            copies.append(array.beside(at, lasting))
-            at += size
-        self.next_stage()
-        for copy, array in zip(copies, arrays):
-            self.copy(copy, array)
-        self.run()
-        lasting.is_filled()
-        return lasting, copies
+        self._send()
+        self._kept = Kept(self._queue, arrays)
+        return self._kept
 
     def recall(self, kept: Any) -> list[Array] | None:
         """None while a graph is captured: it may be replayed when the memory is another's."""
-        if kept is None or self._queue.driver.is_capturing(self._queue.stream):
+        if kept is None or self._is_captured():
             return None
-        lasting, arrays = kept
-        lasting.await_in(self._queue)
-        return arrays  # type: ignore[no-any-return]
+        self._kept = kept
+        kept.use_in(self._queue)
+        return kept.arrays
+
+    def _is_captured(self) -> bool:
+        return self._queue.driver.is_capturing(self._queue.stream)
 
     # ---- steps --------------------------------------------------------------------------------------------
 
@@ -179,6 +173,8 @@ class DeviceWork(Work):
         self._send()
         self._room.clear()
         self._size = 0
+        if self._kept is not None:
+            self._kept.used_in(self._queue)
 
     def _send(self) -> None:
         phases, self._phases, self._used = self._phases, [], 0

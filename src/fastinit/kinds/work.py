@@ -64,12 +64,12 @@ class Work(ABC):
         """Memory that nobody has written to; its elements are neighbours along rows ("C") or columns ("F")."""
 
     def keep(self, arrays: list[Array]) -> Any:
-        """What later fills of this place may `recall`; None if they may not. Everything that makes them is described."""
+        """What later fills of this place may `recall`; None: nothing. Steps that make the arrays have been described."""
         return arrays
 
     def recall(self, kept: Any) -> list[Array] | None:
         """The arrays of what was kept, for steps described from here on; None if they must be made anew."""
-        return kept  # type: ignore[no-any-return]
+        return kept
 
     # ---- steps --------------------------------------------------------------------------------------------
 

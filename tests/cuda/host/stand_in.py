@@ -62,6 +62,7 @@ class StandIn:
         self.capabilities = (90, 75)
         self.multiprocessors = 1
         self.libraries = []
+        self.own_streams = []  # with their devices
         self.capturing = set()  # streams whose launches go into a graph
 
     def version(self):
@@ -128,6 +129,10 @@ class StandIn:
     def free_now(self, address):
         del self.allocated[address]
         self.log.append(("free_now",))
+
+    def new_stream(self):
+        self.own_streams.append((1000 + len(self.own_streams), self.stack[-1]))
+        return self.own_streams[-1][0]
 
     def is_capturing(self, stream):
         return stream in self.capturing
