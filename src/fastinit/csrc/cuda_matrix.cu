@@ -248,6 +248,7 @@ typedef struct {
 static_assert(sizeof(fi_stage) == STAGE_BYTES && sizeof(fi_stage) <= 4096,
               "the host lays structs out otherwise, or a launch cannot carry them");
 
+/* Each step reads shared memory for the last time before its last barrier, so the next one can write there at once. */
 extern "C" __global__ void __launch_bounds__(THREADS) stage(const __grid_constant__ fi_stage s) {
     alignas(16) __shared__ REAL shared[4 * SLICE * PITCH];
     static_assert(CHUNK * GROUP <= 4 * SLICE * PITCH, "a chunk of rows fits into shared memory");
@@ -268,6 +269,5 @@ extern "C" __global__ void __launch_bounds__(THREADS) stage(const __grid_constan
         case ACCUMULATE: accumulate(&step->accumulate, unit); break;
         default: put(&step->put, unit);
         }
-        __syncthreads(); /* before the next one writes to shared memory */
     }
 }

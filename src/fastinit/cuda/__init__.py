@@ -138,17 +138,20 @@ def write(
 
 def _stream(cuda: Driver, out: Any, device: int, own: int | None, given: Any) -> int:
     if given is not None:
-        number = stream_number(given)
-        where = cuda.device_of_stream(number)
-        if where is not None and where != device:
-            raise ValueError(f"the stream is of CUDA device {where}, but out is on device {device}")
-        return number
+        return _of_device(cuda, stream_number(given), device, "the stream")
     theirs = current_stream(out, device)
     if theirs is not None:
-        return theirs
+        return _of_device(cuda, theirs, device, "the current stream")
     current = cuda.current()
     if current is not None and current != device:
         raise ValueError(
             f"out is on CUDA device {device}, but the current device is {current}: change to it, or give stream="
         )
     return 0 if own is None else own
+
+
+def _of_device(cuda: Driver, number: int, device: int, what: str) -> int:
+    where = cuda.device_of_stream(number)
+    if where is not None and where != device:
+        raise ValueError(f"{what} is of CUDA device {where}, but out is on device {device}")
+    return number

@@ -128,6 +128,7 @@ class Nvidia:
         known = {
             "NO_DEVICE": "there is no CUDA device here",
             "OUT_OF_MEMORY": "the CUDA device is out of memory",
+            "NOT_INITIALIZED": "this process was forked from one that uses CUDA, which works in spawned ones only",
             **dict.fromkeys(
                 ("INVALID_IMAGE", "INVALID_SOURCE", "UNSUPPORTED_PTX_VERSION", "NO_BINARY_FOR_GPU"), _TOO_OLD
             ),

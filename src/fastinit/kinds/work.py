@@ -64,7 +64,7 @@ class Work(ABC):
         """Memory that nobody has written to; its elements are neighbours along rows ("C") or columns ("F")."""
 
     def keep(self, arrays: list[Array]) -> Any:
-        """What later fills of this place may `recall`; None: nothing. Steps that make the arrays have been described."""
+        """What later fills of this place may `recall`, or None; steps that make the arrays have been described."""
         return arrays
 
     def recall(self, kept: Any) -> list[Array] | None:
