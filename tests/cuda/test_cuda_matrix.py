@@ -106,8 +106,8 @@ def test_few_tiles_have_their_runs_made_side_by_side(device, work):
     device.log.clear()
     work.multiply(there(work, c), there(work, a), there(work, b))
     work.run()
-    assert [entry[:2] for entry in device.log] == [
-        ("allocate", 2 * (6 * 20 * 20 * 4 + 128)), *[("launch", "stage")] * 4, ("free", 0)
+    assert [entry[:2] for entry in device.log if entry[0] not in ("compile", "load")] == [
+        ("allocate", 2 * 4 * 20 * 20 * 4), *[("launch", "stage")] * 4, ("free", 0)
     ]  # fmt: skip
     assert (c == 2000).all()
 

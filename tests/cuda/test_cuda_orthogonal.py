@@ -215,9 +215,11 @@ class Counting(StandIn):
         ((4096, 4096), "bfloat16", 0.4, 2500),
     ],
 )
-def test_memory_and_launches(shape, dtype, share, count):
+@pytest.mark.parametrize("multiprocessors", [40, 132, 188])
+def test_memory_and_launches(shape, dtype, share, count, multiprocessors):
     """Memory beyond the output, as a share of it; a launch takes microseconds, and 4096^2 is to take milliseconds."""
     counting = Counting()
+    counting.multiprocessors = multiprocessors
     driver.use(counting)
     recipe = fi.recipe("orthogonal", shape, dtype=dtype, seed=0, name="large")
     size = recipe.dtype.itemsize
@@ -246,7 +248,7 @@ def test_unaligned_memory_is_refused_before_a_byte_is_written(device):
 
 def test_what_fails_on_the_way_gives_memory_back(device, monkeypatch):
     recipe = fi.recipe("orthogonal", (2000, 20), seed=0, name="tall")
-    launch, left = device.launch, [8]
+    launch, left = device.launch, [5]
 
     def failing(*given):
         left[0] -= 1

@@ -54,6 +54,8 @@ class DeviceWork(Work):
         Called with each share of a fill's cost once it is described: nobody waits for the device.
     """
 
+    breadth = 2  # 65,536 x 512 then has about as many tiles at once as a large device has multiprocessors
+
     def __init__(self, queue: Queue, empty: Callable[..., Array], advance: Advance) -> None:
         self.place = queue.driver, queue.device
         self._queue = queue
@@ -108,11 +110,12 @@ class DeviceWork(Work):
         operands = _matrix(a) + _matrix(b) + _matrix(c)
         reaches = (row_reach, column_reach, wanted)
         tiles, runs = _ceil(rows, TILE[name]) * _ceil(columns, TILE[name]) * batch, _ceil(depth, RUN)
-        at_once = min(runs, self._queue.device.multiprocessors // tiles)
-        if at_once < 2 or min(row_reach, column_reach) < ALL:
+        at_once = self._queue.device.multiprocessors // (_wanted(rows, columns, wanted, TILE[name]) * batch)
+        if min(at_once, runs) < 2 or min(row_reach, column_reach) < ALL:
             words = (*operands, rows, columns, depth, batch, UPDATES[update], *reaches, 0, 0, 0)
             self._add(0, name, MULTIPLY, tiles, words, c, a, b)
             return
+        at_once = _ceil(runs, _ceil(runs, at_once))  # no more memory than as many launches need
         partial = self._room_for(at_once * batch * rows * columns * c.itemsize)
         for phase, first in enumerate(range(0, runs, at_once)):
             side_by_side = min(at_once, runs - first)
@@ -216,6 +219,12 @@ class DeviceWork(Work):
 
 def _ceil(a: int, b: int) -> int:
     return -(-a // b)
+
+
+def _wanted(rows: int, columns: int, diagonal: int, side: int) -> int:
+    """Tiles of a product that have elements that are wanted."""
+    ends = (min(left + side, columns) - 1 + diagonal for left in range(0, columns, side))
+    return sum(min(_ceil(rows, side), end // side + 1) for end in ends)
 
 
 def _turned(matrix: Array) -> Array:

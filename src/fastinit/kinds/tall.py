@@ -50,7 +50,7 @@ class Tall(Matrix):
         listed = as_array(columns)
         starts = [j * BLOCK for j in range(len(inverse)) if ((listed >= j * BLOCK) & (listed < (j + 1) * BLOCK)).any()]
         width = starts[-1] + inverse[starts[-1] // BLOCK].shape[1]  # later columns of G are not needed
-        height = max(1, at_once(len(rows) * self.short.size) // self.short.size)
+        height = max(1, work.breadth * at_once(len(rows) * self.short.size) // self.short.size)
         lows = range(0, len(rows), height)
         held = [work.empty((min(height, len(rows)), width), self.working, self.order()) for _ in lows[:2]]
         spaces = held if matrix is not None else [work.empty(g.shape, self.working, self.order()) for g in held]
@@ -113,7 +113,7 @@ class Tall(Matrix):
         long, short = self.long.size, self.short.size
         starts = range(0, short, BLOCK)
         totals = [work.empty((min(start + BLOCK, short), min(BLOCK, short - start)), FLOAT64) for start in starts]
-        height = at_once(long * short) // short
+        height = work.breadth * at_once(long * short) // short
         height = height // GRAM_ROWS * GRAM_ROWS or (512 if height >= 512 else 256)  # halves and quarters add up
         lows = range(0, long, height)
         held = [work.empty((min(height, long), short), self.working, self.order()) for _ in lows[:2]]

@@ -53,9 +53,12 @@ class Work(ABC):
     ----------
     place : hashable
         Which memory this is. Arrays of one place are of no use in another.
+    breadth : int
+        How many times as much is worth doing side by side as on a CPU.
     """
 
     place: Hashable
+    breadth: int = 1
 
     # ---- memory -------------------------------------------------------------------------------------------
 
