@@ -1,12 +1,14 @@
 """Fills on a GPU beside torch's, CuPy's (cuRAND) and a constant fill, in turns: `python benchmarks/gpu.py [GiB]`.
 
-Prints GB/s, medians of the turns, and the ratios that floors are set for. Says so where there is no GPU.
+Prints GB/s, medians of the turns, and the ratios that floors are set for; milliseconds of orthogonal matrices beside torch's
+own, and the memory that they take besides. Says so where there is no GPU.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -23,6 +25,10 @@ FLOORS = {
     ("float32", "truncated 2", "torch truncated 2"): 4.5,
     ("bfloat16", "normal", "torch normal"): 1.3,
 }
+#: Most milliseconds of orthogonal matrices in float32 on an H200, and what we aim at; most memory beyond the output, by
+#: the output.
+ORTHOGONAL = {(4096, 4096): (10.0, 4.0), (65536, 512): (6.0, 4.0)}
+MOST_MEMORY = 0.4
 
 
 def main(gib: float) -> None:
@@ -45,6 +51,44 @@ def main(gib: float) -> None:
             if which == dtype and other in rates:
                 ratio = rates[ours] / rates[other]
                 print(f"{dtype:9} {ours} / {other}: {ratio:.2f}{'' if ratio >= least else f'  BELOW {least}'}")
+    for shape, (most, aim) in ORTHOGONAL.items():
+        ours, torchs, memory = orthogonal(torch, shape)
+        said = "" if ours <= most else f"  ABOVE {most}"
+        print(f"orthogonal {shape}: {ours:.2f} ms (aim {aim}), torch {torchs:.2f} ms{said}")
+        print(f"orthogonal {shape}: memory {memory:.2f} x{'' if memory < MOST_MEMORY else f'  ABOVE {MOST_MEMORY}'}")
+
+
+def orthogonal(torch, shape: tuple[int, int]) -> tuple[float, float, float]:
+    """Milliseconds of ours and of torch's in float32, from the call to the end of the work, and ours' memory.
+
+    The memory is the most that the device's pool has held for us, without torch's. R^-1 is made anew each time.
+    """
+    from cuda.bindings import driver as cu
+
+    tensor = torch.empty(shape, device="cuda")
+    _, pool = cu.cuDeviceGetDefaultMemPool(tensor.device.index)
+    high = cu.CUmemPool_attribute.CU_MEMPOOL_ATTR_USED_MEM_HIGH
+
+    def ours() -> None:
+        fi.cuda.fill(tensor, fi.recipe("orthogonal", shape, seed=0, name="w"))
+
+    times: dict[Callable[[], object], list[float]] = {ours: [], lambda: torch.nn.init.orthogonal_(tensor): []}
+    for function in times:
+        function()
+    torch.cuda.synchronize()
+    cu.cuMemPoolSetAttribute(pool, high, cu.cuuint64_t(0))
+    ours()
+    torch.cuda.synchronize()
+    _, most = cu.cuMemPoolGetAttribute(pool, high)
+    for _ in range(TURNS):
+        for function, taken in times.items():
+            torch.cuda.synchronize()
+            begin = time.perf_counter()
+            function()
+            torch.cuda.synchronize()
+            taken.append(1000 * (time.perf_counter() - begin))
+    first, second = (statistics.median(taken) for taken in times.values())
+    return first, second, int(most) / (tensor.numel() * tensor.element_size())
 
 
 def measured(torch, dtype: str, gib: float) -> dict[str, float]:

@@ -67,10 +67,22 @@ def test_one_device_composed_and_of_no_axes(gpus):
         del made
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_orthogonal_shards(gpus, dtype):
+    """R^-1 of a tall one is made once for each device."""
+    mesh = Mesh(np.array(jax.devices()[:4]), ("x",))
+    for shape in ((40, 24), (160, 8)):
+        recipe = fi.recipe("orthogonal", shape, dtype=dtype, seed=0, name="q")
+        made = fastinit.jax.array(recipe, NamedSharding(mesh, PartitionSpec("x")))
+        assert same(made, recipe[...])
+        assert {entry[2] for entry in gpus.log if entry[0] == "launch"} == {0, 1, 2, 3}
+        del made
+
+
 def test_what_is_not_made_there(gpus):
     sharding = SingleDeviceSharding(jax.devices()[0])
-    for recipe in (fi.recipe("orthogonal", (6, 6), seed=0, name="q"), fi.recipe("normal", (0, 4), seed=0)):
-        assert same(fastinit.jax.array(recipe, sharding), recipe[...])
+    recipe = fi.recipe("normal", (0, 4), seed=0)
+    assert same(fastinit.jax.array(recipe, sharding), recipe[...])
     away = SingleDeviceSharding(jax.devices()[5])
     recipe = fi.recipe("normal", (6, 6), seed=0, name="q")
     assert same(fastinit.jax.array(recipe, away), recipe[...])

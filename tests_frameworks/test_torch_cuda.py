@@ -15,7 +15,7 @@ import fastinit.cuda
 import fastinit.torch as ft
 from conftest import same
 from fastinit.cuda import driver
-from fastinit.torch import fill, intercepting, memory
+from fastinit.torch import intercepting, memory
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "cuda"))
 from host.stand_in import StandIn
@@ -49,8 +49,7 @@ def gpu(monkeypatch, tmp_path_factory):
     driver.use(made.driver)
     fastinit.cuda.why_unavailable.cache_clear()
     monkeypatch.setattr(memory, "on_host", lambda tensor: not made.has(tensor))
-    for module in (memory, fill):
-        monkeypatch.setattr(module, "on_cuda", made.has)
+    monkeypatch.setattr(memory, "on_cuda", made.has)
     monkeypatch.setattr(memory, "stream_of", lambda tensor: STREAM)
     yield made
     gc.collect()
@@ -117,19 +116,21 @@ def test_dirac_and_a_parameter_that_requires_grad(gpu, dtype):
     assert same(parameter, ft.normal_(torch.zeros(5, dtype=dtype), seed=0, name="p"))
 
 
-def test_orthogonal_is_refused_there_unless_it_may_pass_through_the_cpu(gpu, monkeypatch):
-    there = gpu.move(torch.zeros(6, 6))
-    recipe = fi.recipe("orthogonal", (6, 6), seed=0, name="q")
-    before = torch.get_rng_state()
-    with pytest.raises(TypeError, match="orthogonal matrices are not made on GPUs yet"):
-        ft.orthogonal_(there)
-    with pytest.raises(TypeError, match="orthogonal matrices are not made on GPUs yet"):
-        ft.fill_(there, recipe)
-    assert (torch.get_rng_state() == before).all()
-    assert not there.any()
-    assert not gpu.launches
-    ft.fill_(there, recipe, staged=True)
-    assert same(there, recipe[...])
+def test_orthogonal_is_made_there(gpu, dtype, monkeypatch):
+    """A square one, a tall one and a transposed one, from torch's generator and by name; nothing passes through the CPU."""
+    monkeypatch.setattr(memory, "_copy", None)
+    for rows, columns in [(40, 37), (150, 6), (6, 150)]:
+        torch.manual_seed(7)
+        here = ft.orthogonal_(torch.zeros(rows, columns, dtype=dtype), 0.5)
+        torch.manual_seed(7)
+        there = gpu.move(torch.zeros(rows, columns, dtype=dtype))
+        assert same(ft.orthogonal_(there, 0.5), here)
+        recipe = fi.recipe("orthogonal", (rows, columns), dtype=memory.DTYPES[dtype], seed=0, name="q")
+        transposed = gpu.move(torch.zeros(columns, rows, dtype=dtype)).T
+        assert same(ft.fill_(transposed, recipe), ft.tensor(recipe))
+    delta = fi.recipe("delta_orthogonal", (8, 6, 3, 2), in_axis=1, out_axis=0, dtype=memory.DTYPES[dtype], seed=0)
+    assert same(ft.fill_(gpu.move(torch.zeros(8, 6, 3, 2, dtype=dtype)), delta), ft.tensor(delta))
+    assert gpu.launches
 
 
 def test_composed_recipes(gpu):

@@ -37,11 +37,6 @@ def dtype_of(part: Part) -> str:
     return part._recipe._kind.dtype
 
 
-def is_made_on_host(part: Part) -> bool:
-    """Whether its values can be made in the CPU's memory only."""
-    return part._recipe._kind.on_host
-
-
 def region_of(part: Part, index: Any = ...) -> plan.Region:
     """The region of the whole tensor that an index of a part of it is."""
     return part._region if index is ... else plan.select(part._region, index)

@@ -107,6 +107,17 @@ def test_tables_are_sent_once_for_a_stack(device):
     assert [entry[1] for entry in device.log if entry[0] == "launch"] == ["upload", *["fill_plan"] * 20]
 
 
+def test_gathered_elements_of_one_axis(device):
+    """As DTensor's shards ask for them."""
+    recipe, rows = fi.recipe("normal", 50, seed=0, name="v"), np.array([7, 7, 0, 49])
+    array = np.zeros(4, np.float32)
+    with device.on(0):
+        address = array.__array_interface__["data"][0]
+        memory = fi.cuda.Memory.at(queue.Queue(device, device.devices()[0], 0), address, (4,), (4,), array.dtype, array)
+        write_region(recipe, region_of(recipe), memory, rows)
+    assert (array == recipe.take(rows)).all()
+
+
 # ---- what is refused -------------------------------------------------------------------------------------------
 
 
@@ -149,6 +160,13 @@ def test_devices_and_streams_that_do_not_fit(device):
     device.kinds[array.array.ctypes.data] = ("device", 1)
     device.streams[99] = 0
     assert "the stream is of CUDA device 0, but out is on device 1" in refused(array, error=ValueError, stream=99)
+    library = type(sys)("cupy")
+    library.cuda = type("cuda", (), {"get_current_stream": staticmethod(lambda: type("S", (), {"ptr": 99}))})
+    with pytest.MonkeyPatch.context() as patch:  # CuPy's current stream is that of its current device
+        patch.setitem(sys.modules, "cupy", library)
+        theirs = type("ndarray", (OnDevice,), {"__module__": "cupy"})(array.array)
+        said = refused(theirs, error=ValueError)
+        assert "the current stream is of CUDA device 0, but out is on device 1" in said
     device.now = 0
     assert "out is on CUDA device 1, but the current device is 0" in refused(array, error=ValueError)
     device.now = 1
@@ -157,9 +175,6 @@ def test_devices_and_streams_that_do_not_fit(device):
 
 
 def test_recipes_that_are_refused(device):
-    q = fi.recipe("orthogonal", (6, 6), seed=0, name="q")
-    for recipe in (q, q.part(0).reshape(1, 6), fi.stack([R.part(0), q.part(0)]), fi.paste(R, 0, q.part(0))):
-        assert "orthogonal matrices are not made on GPUs yet" in refused(out(recipe.shape), recipe)
     assert "a Recipe is needed" in refused(out(), "normal")
     with pytest.raises(IndexError):
         fi.cuda.fill(out(), R, index=7)
@@ -173,6 +188,30 @@ def test_devices_that_are_too_old_or_new(device):
     device.capabilities = (121, 130)
     fi.cuda.fill(out(), R)
     assert [entry[2:] for entry in device.log if entry[0] == "compile"] == [("--gpu-architecture=compute_120", False)]
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "said"),
+    [
+        ("NO_DEVICE", RuntimeError, "there is no CUDA device here"),
+        ("OUT_OF_MEMORY", MemoryError, "the CUDA device is out of memory"),
+        ("NOT_INITIALIZED", RuntimeError, "forked from one that uses CUDA"),
+        ("UNSUPPORTED_PTX_VERSION", RuntimeError, "the driver is too old"),
+        ("ILLEGAL_ADDRESS", RuntimeError, "a kernel that was launched earlier failed: ILLEGAL_ADDRESS"),
+        ("UNKNOWN", RuntimeError, "CUDA failed: UNKNOWN (cuLaunchKernel)"),
+    ],
+)
+def test_what_the_driver_says_in_one_line(status, error, said):
+    class Status(int):
+        name = f"CUDA_ERROR_{status}"
+
+    nvidia = driver.Nvidia()
+    nvidia._started = True
+    nvidia._cu = type("cu", (), {"cuLaunchKernel": staticmethod(lambda: (Status(1),))})
+    with pytest.raises(error) as caught:
+        nvidia._call("cuLaunchKernel")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_fails_on_the_way_is_told(device, monkeypatch):
@@ -279,7 +318,7 @@ def test_the_key_tells_sources_architectures_and_compilers_apart(device, monkeyp
 
 def test_the_hash_is_of_all_sources():
     """Every file that a kernel includes is in the list, and nothing else."""
-    found, left = set(), ["cuda.cu", "cuda_copy.cu"]
+    found, left = set(), ["cuda.cu", "cuda_copy.cu", "cuda_matrix.cu"]
     while left:
         name = left.pop()
         if name in found or not (compiling.CSRC / name).exists():

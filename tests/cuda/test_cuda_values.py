@@ -14,8 +14,7 @@ import fastinit as fi
 import fastinit.cuda
 from conftest import DTYPES, Guarded, bits
 from fastinit.cuda import driver
-from fastinit.questions import is_made_on_host
-from make_golden import GOLDEN, GOLDEN_SPARSE, NAMES, hashed
+from make_golden import GOLDEN, GOLDEN_ORTHOGONAL, GOLDEN_SPARSE, NAMES, hashed
 from test_composed import tensors as composed_tensors
 from test_law import INITIALIZERS, basic_indices, layouts, tensors
 
@@ -66,6 +65,20 @@ def test_golden_sparse(line):
     assert hashed(on_device(recipe)) == expected
 
 
+@pytest.mark.parametrize("line", lines_of(GOLDEN_ORTHOGONAL), ids=lambda line: " ".join(line.split()[:3]))
+def test_golden_orthogonal(line):
+    rows, columns, dtype, gain, seed, name, *_, expected = line.split(" ")
+    given = {"dtype": dtype, "gain": float.fromhex(gain), "seed": int(seed), "name": name}
+    matrix = fi.recipe("orthogonal", (int(rows), int(columns)), **given)
+    assert hashed(on_device(matrix)) == expected
+    if int(rows) <= int(columns):
+        delta = fi.recipe("delta_orthogonal", (3, int(rows), 2, int(columns)), in_axis=1, out_axis=3, **given)
+        made = on_device(delta)
+        assert hashed(np.ascontiguousarray(made[1, :, 0])) == expected
+        made[1, :, 0] = 0
+        assert not bits(made).any()
+
+
 @given(
     data=st.data(),
     shape=tensors(),
@@ -94,12 +107,6 @@ def test_composed_tensors_in_any_layout(data, dtype, shape, depth):
     layout = data.draw(layouts(region.shape), "layout")
     layout["offset"] -= layout["offset"] % DTYPES[dtype].itemsize
     place = Guarded(region.shape, dtype, **layout)
-    if is_made_on_host(recipe):
-        before = place.memory.copy()
-        with pytest.raises(TypeError, match="orthogonal matrices are not made on GPUs"):
-            fi.cuda.fill(OnDevice(place.array), recipe, index=index)
-        assert (place.memory == before).all()
-        return
     fi.cuda.fill(OnDevice(place.array), recipe, index=index)
     assert (bits(place.array) == bits(region)).all()
     assert place.untouched()

@@ -16,6 +16,7 @@ MODULES = [
         for dtype in compiling.DTYPES
     ),
     compiling.COPYING,
+    *map(compiling.matrix_module, ("float32", "float64")),
 ]
 
 #: Floating-point instructions that may occur: one IEEE operation each, rounded to nearest even, denormals kept.
@@ -102,16 +103,25 @@ def test_contracted_operations_are_found(nvrtc):
     assert len(wrong_in(fast)) >= 2
 
 
-@pytest.mark.parametrize("dtype", list(compiling.DTYPES))
-@pytest.mark.parametrize("distribution", list(compiling.DISTRIBUTIONS))
-def test_no_operation_is_contracted_whatever_the_options(nvrtc, distribution, dtype):
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: " ".join([module[0], *module[2][:2]]))
+def test_no_operation_is_contracted_whatever_the_options(nvrtc, module):
     """Each fma is written as one: with --fmad=true there are no more of them."""
-    file, _, macros = compiling.module_of(distribution, dtype)
+    file, _, macros = module
     counts = [
         sum(name.startswith("fma.") for name in instructions(compile_to_ptx(nvrtc, file, macros, extra=extra)))
         for extra in ((), ("--fmad=true",))
     ]
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize(("precision", "fmas"), [("float32", 8 * 8 * 16), ("float64", 4 * 4 * 16)])
+def test_products_alone_have_fmas_and_keep_to_registers(nvrtc, precision, fmas):
+    """One for each term of a slice and element of a thread's; no array of a thread went to memory."""
+    file, _, macros = compiling.matrix_module(precision)
+    found = list(instructions(compile_to_ptx(nvrtc, file, macros)))
+    assert sum(name.startswith("fma.") for name in found) == fmas
+    assert {"sqrt.rn.f64", "div.rn.f64"} <= set(found)
+    assert not any(name.startswith(("ld.local", "st.local")) for name in found)
 
 
 def test_what_does_not_compile_says_where(nvrtc):

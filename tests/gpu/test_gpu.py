@@ -14,7 +14,7 @@ import fastinit as fi
 import fastinit.cuda
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from make_golden import GOLDEN, GOLDEN_SPARSE, NAMES, hashed
+from make_golden import GOLDEN, GOLDEN_ORTHOGONAL, GOLDEN_SPARSE, NAMES, hashed
 
 try:
     import torch
@@ -83,6 +83,69 @@ def test_golden_sparse(line):
     assert (
         hashed(host(ft.fill_(torch.empty(recipe.shape, dtype=torch_dtype(dtype), device="cuda"), recipe))) == expected
     )
+
+
+@pytest.mark.parametrize("line", lines_of(GOLDEN_ORTHOGONAL), ids=lambda line: " ".join(line.split()[:3]))
+def test_golden_orthogonal(line):
+    rows, columns, dtype, gain, seed, name, *_, expected = line.split(" ")
+    given = {"gain": float.fromhex(gain), "dtype": dtype, "seed": int(seed), "name": name}
+    recipe = fi.recipe("orthogonal", (int(rows), int(columns)), **given)
+    made = torch.empty(recipe.shape, dtype=torch_dtype(dtype), device="cuda")
+    fi.cuda.fill(made, recipe)
+    assert hashed(host(made)) == expected
+
+
+@pytest.mark.parametrize("dtype", NAMES_OF_DTYPES)
+@pytest.mark.parametrize(
+    "shape", [(4096, 4096), (65536, 512), (512, 65536), (1500, 1337), (1337, 1500), (129, 128), (70000, 3), (9000, 1000)], ids=str
+)  # fmt: skip
+def test_orthogonal_has_the_cpus_bits(shape, dtype):
+    if shape[0] * shape[1] > 1 << 22 and (dtype not in ("float32", "bfloat16") or SIZE < 1 << 28):
+        pytest.skip("takes the CPU long")
+    recipe = fi.recipe("orthogonal", shape, gain=0.7, dtype=dtype, seed=1, name="large")
+    made = torch.full(shape, 7.0, dtype=torch_dtype(dtype), device="cuda")
+    fi.cuda.fill(made, recipe)
+    expected = recipe[...]
+    assert same(made, expected)
+    assert same(ft.fill_(torch.empty(shape[::-1], dtype=torch_dtype(dtype), device="cuda").T, recipe), expected)
+
+
+@pytest.mark.parametrize("case", range(60))
+def test_any_region_of_orthogonal_on_any_stream(case):
+    random = np.random.default_rng(case)
+    dtype = NAMES_OF_DTYPES[case % 4]
+    shape = [(300, 257), (257, 300), (1500, 150), (3, 40, 50), (150, 2, 4)][case % 5]
+    recipe = fi.recipe("orthogonal", shape, gain=[1.0, 0.3][case % 2], dtype=dtype, seed=3, name="law")
+    if case % 3 == 0 and len(shape) == 3:
+        inside, outside = (0, 1) if shape[0] <= shape[1] else (1, 0)
+        recipe = fi.recipe("delta_orthogonal", shape, in_axis=inside, out_axis=outside, dtype=dtype, seed=3, name="law")
+    for _ in range(3):  # R^-1 of a tall one is kept, and used by other streams
+        index = tuple(random_slice(random, n) for n in shape)
+        expected = recipe[index]
+        made = torch.full([2 * n for n in expected.shape], -7.0, dtype=torch_dtype(dtype), device="cuda")
+        view = made[tuple(slice(None, None, 2) for _ in shape)]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            fi.cuda.fill(view, recipe, index=index)
+        torch.cuda.current_stream().wait_stream(stream)
+        assert same(view, expected)
+        assert int((made == -7.0).sum()) >= made.numel() - expected.size
+
+
+@pytest.mark.parametrize("shape", [(600, 500), (4000, 300)])
+def test_orthogonal_captured_by_a_graph(shape):
+    """All that it works in is the graph's own: the recipe may be gone when it is replayed."""
+    tensor = torch.zeros(shape, device="cuda")
+    ft.orthogonal_(tensor, seed=0, name="w")  # compiles
+    expected = tensor.clone()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        ft.orthogonal_(tensor, seed=0, name="w")
+    for _ in range(3):
+        tensor.zero_()
+        graph.replay()
+        assert torch.equal(tensor, expected)
 
 
 @pytest.mark.parametrize("dtype", NAMES_OF_DTYPES)
@@ -156,6 +219,7 @@ FILLS = {
     "kaiming_uniform_": {"a": 5**0.5},
     "kaiming_normal_": {},
     "sparse_": {"sparsity": 0.3},
+    "orthogonal_": {"gain": 0.5},
 }
 
 
@@ -259,8 +323,6 @@ def test_what_is_refused():
         fi.cuda.fill(torch.empty(5, 5).pin_memory(), recipe)
     with pytest.raises(ValueError, match="overlaps itself"):
         fi.cuda.fill(torch.empty(9, device="cuda").as_strided((5, 5), (1, 1)), recipe)
-    with pytest.raises(TypeError, match="orthogonal matrices are not made on GPUs yet"):
-        ft.orthogonal_(torch.empty(5, 5, device="cuda"))
     found = fi.cuda.describe()
     assert found["missing"] is None
     assert found["devices"]

@@ -10,6 +10,7 @@
 #error "define DTYPE and DISTRIBUTION"
 #endif
 #include "lanes_cuda.h"
+#include "cuda_common.h"
 #include "values.h"
 
 #include "coefficients.h"
@@ -18,7 +19,6 @@ static_assert(sizeof(fi_values) == VALUES_BYTES && sizeof(fi_plan) == PLAN_BYTES
               "the host lays structs out otherwise");
 
 #define FN(name) name
-#define UNROLL _Pragma("unroll")
 #define __builtin_prefetch(...) /* philox.h's CPU kernels use it; here there are none */
 
 #include "philox.h"
@@ -107,9 +107,6 @@ LANE void put(uint4 line, char *out, int64_t step, int low, int high) {
         }
 }
 
-LANE uint64_t thread_number(void) { return blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; }
-LANE uint64_t all_threads(void) { return gridDim.x * (uint64_t)blockDim.x; }
-
 /* Elements first .. first + count - 1 of the tensor into contiguous memory, aligned to the element. */
 extern "C" __global__ void __launch_bounds__(THREADS)
     fill_run(const __grid_constant__ fi_values values, uint64_t first, uint64_t count, char *out) {
@@ -129,17 +126,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                     unit == units - 1 ? (int)(end - unit * UNIT) : UNIT);
         }
     }
-}
-
-/* Divides *left by n; returns the remainder. 64-bit divisions take several times as long. */
-LANE uint64_t divide(uint64_t *left, uint64_t n) {
-    const uint64_t from = *left;
-    if ((from | n) >> 32 == 0) {
-        *left = (uint32_t)from / (uint32_t)n;
-        return (uint32_t)from % (uint32_t)n;
-    }
-    *left = from / n;
-    return from % n;
 }
 
 /* Any plan. Along axis `run`, flat indices are neighbours: it is cut into `run_units` units, which begin at multiples

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "matrices.h"
 #include "values.h"
 
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) ||                         \
@@ -22,8 +23,6 @@ const char *fi_prepare(fi_values *values, fi_distribution distribution, fi_dtype
 
 /* Prepared values on another stream: nothing else that they say depends on it. */
 void fi_put_on_stream(fi_values *values, uint64_t key, uint64_t stream);
-
-typedef enum { FI_SET, FI_ADD, FI_SUBTRACT } fi_update;
 
 /* C = A B, C += A B or C -= A B in float32 or float64; A is rows x depth, B depth x columns. Steps are in elements;
  * neighbours in a row of C are neighbours in memory. Each element is the sum of its terms in the order that
@@ -40,9 +39,6 @@ typedef struct {
     int64_t row_reach, column_reach, diagonal;
 } fi_product;
 
-#define FI_ALL (INT64_MAX / 4)
-
-#define FI_DEPTH 256
 #define FI_PITCH (FI_DEPTH + 16)       /* of a row of A in scratch: not a power of two, which would share cache sets */
 #define FI_SCRATCH_A (2048 * FI_PITCH) /* 512 rows in float32, 256 in float64 */
 #define FI_GROUP 4                     /* tiles' columns of B that are copied together */

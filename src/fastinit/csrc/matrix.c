@@ -28,14 +28,10 @@
                     squares[k] += (double)v[i * pitch + k] * (double)v[i * pitch + k];                                 \
         for (int64_t k = 0; k < columns; k++) {                                                                        \
             real *x0 = &v[(top + k) * pitch + k];                                                                      \
+            const int is_last = top + k == rows - 1;                                                                   \
             const double norm = sqrt(squares[k]);                                                                      \
-            signs[k] = norm > 0 && *x0 >= 0 ? -1 : 1;                                                                  \
-            if (top + k == rows - 1) {                                                                                 \
-                signs[k] = *x0 >= 0 ? 1 : -1;                                                                          \
-                *x0 = 0;                                                                                               \
-            } else {                                                                                                   \
-                *x0 = (real)((double)*x0 - signs[k] * norm);                                                           \
-            }                                                                                                          \
+            signs[k] = fi_column_sign(*x0, norm, is_last);                                                             \
+            *x0 = (real)fi_reflector_head(*x0, norm, signs[k], is_last);                                               \
         }                                                                                                              \
     }
 DEFINE_REFLECTORS(reflectors_f32, float)
@@ -107,9 +103,9 @@ void fi_triangular_factor(fi_dtype dtype, void *gram, double *work, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = i; j < n; j++)
             r[i * n + j] = dtype == FI_FLOAT64 ? ((const double *)gram)[i * n + j] : (double)gram32[i * n + j];
-    for (int64_t i = 0; i < n; i++) { /* 0 where v = 0: any T gives I */
+    for (int64_t i = 0; i < n; i++) {
         double *diagonal = &r[i * n + i];
-        *diagonal = *diagonal > 0 ? 0.5 * *diagonal : 1;
+        *diagonal = fi_factor_diagonal(*diagonal);
     }
     fi_invert_upper(r, n, inverse, n);
     const fi_fpenv saved = fi_fpenv_default();

@@ -2,6 +2,7 @@
  *
  * Each takes `pairs` vector pairs of words (philox.h) and writes their elements, in order and
  * contiguous, in the dtype of `values`. docs/stream.md, section "Values", in code. */
+#include "narrow.h"
 
 /* ---- the last step ---------------------------------------------------------------------------- */
 
@@ -16,12 +17,6 @@ LANE f64v hold_f64(f64v v, const fi_values *values) {
     f64v low = f64_set(values->hold_low), high = f64_set(values->hold_high);
     v = f64_select(f64_lt(v, low), low, v);
     return f64_select(f64_lt(high, v), high, v);
-}
-/* Ties to even by integers: the bfloat16 instructions of x86 flush denormals. */
-LANE u32v bfloat16_upper(f32v v) {
-    u32v u = f32_bits(v);
-    u32v last = u32_and(u32_shr(u, 16), u32_set(1));
-    return u32_add(u, u32_add(last, u32_set(0x7FFF)));
 }
 /* Writes a vector pair of float32 results in the dtype; returns the bytes written. */
 LANE size_t put_f32(char *out, f32v even, f32v odd, fi_dtype dtype) {

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import plan
 from ..arrays import numpy_dtype
-from ..questions import dtype_of, is_made_on_host, region_of, write_region
+from ..questions import dtype_of, region_of, write_region
 from ..recipe import Part, check_same_shape
 from . import cache
 from .driver import Driver, device_numbered, installed
@@ -66,7 +66,6 @@ def fill(out: Any, recipe: Part, *, index: Any = ..., stream: Any = None) -> Any
     if not isinstance(recipe, Part):
         raise TypeError(f"a Recipe is needed, not {type(recipe).__name__}: see fastinit.recipe")
     region = region_of(recipe, index)
-    check_on_device(recipe)
     given = memory_of(out, dtype_of(recipe))
     check_same_shape(given.shape, region.shape)
     if 0 in given.shape:
@@ -116,12 +115,6 @@ def why_unavailable() -> str:
     return ""
 
 
-def check_on_device(recipe: Part) -> None:
-    """TypeError for a recipe whose values can be made in the CPU's memory only."""
-    if is_made_on_host(recipe):
-        raise TypeError("orthogonal matrices are not made on GPUs yet: fill an array in the CPU's memory, and copy it")
-
-
 def write(
     cuda: Driver,
     device: int,
@@ -145,17 +138,20 @@ def write(
 
 def _stream(cuda: Driver, out: Any, device: int, own: int | None, given: Any) -> int:
     if given is not None:
-        number = stream_number(given)
-        where = cuda.device_of_stream(number)
-        if where is not None and where != device:
-            raise ValueError(f"the stream is of CUDA device {where}, but out is on device {device}")
-        return number
+        return _of_device(cuda, stream_number(given), device, "the stream")
     theirs = current_stream(out, device)
     if theirs is not None:
-        return theirs
+        return _of_device(cuda, theirs, device, "the current stream")
     current = cuda.current()
     if current is not None and current != device:
         raise ValueError(
             f"out is on CUDA device {device}, but the current device is {current}: change to it, or give stream="
         )
     return 0 if own is None else own
+
+
+def _of_device(cuda: Driver, number: int, device: int, what: str) -> int:
+    where = cuda.device_of_stream(number)
+    if where is not None and where != device:
+        raise ValueError(f"{what} is of CUDA device {where}, but out is on device {device}")
+    return number

@@ -12,10 +12,11 @@ from .cache import cached
 from .driver import Driver
 
 CSRC = Path(__file__).parent.parent / "csrc"
-#: What the kernels are made of: the files of the CPU's kernels, but for the two of CUDA, and headers for NVRTC.
+#: What the kernels are made of: the files of the CPU's kernels, but for those of CUDA, and headers for NVRTC.
 SOURCES = (
-    "cuda.cu", "cuda_copy.cu", "lanes_cuda.h", "values.h", "coefficients.h", "philox.h", "log.h", "sincos.h",
-    "inverse_normal.h", "transforms.h", "nvrtc/stdint.h", "nvrtc/stddef.h",
+    "cuda.cu", "cuda_copy.cu", "cuda_matrix.cu", "cuda_product.h", "cuda_common.h", "lanes_cuda.h", "values.h",
+    "matrices.h", "coefficients.h", "philox.h", "log.h", "sincos.h", "inverse_normal.h", "transforms.h", "narrow.h",
+    "nvrtc/stdint.h", "nvrtc/stddef.h",
 )  # fmt: skip
 #: Every operation is rounded as IEEE 754 has it, and denormals are kept.
 EXACT = ("--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
@@ -43,6 +44,15 @@ def module_of(distribution: str, dtype: str) -> tuple[str, Sequence[str], Sequen
         f"PLAN_BYTES={_kernels.PLAN_BYTES}",
     )
     return "cuda.cu", ("fill_run", "fill_plan"), macros
+
+
+#: Of cuda_matrix.cu: how many steps a launch carries, and 8-byte words of each.
+STEPS, STEP_WORDS = 16, 25
+
+
+def matrix_module(precision: str) -> tuple[str, Sequence[str], Sequence[str]]:
+    """The same for what orthogonal matrices are made of, in float32 or float64."""
+    return "cuda_matrix.cu", ("stage",), (f"DTYPE={DTYPES[precision]}", f"STAGE_BYTES={16 + 8 * STEP_WORDS * STEPS}")
 
 
 #: The same for what moves bytes that are given.

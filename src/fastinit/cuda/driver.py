@@ -67,6 +67,21 @@ class Driver(Protocol):
     def free_now(self, address: int) -> None:
         """Gives it back once all that the device was told to do before is done."""
 
+    def new_stream(self) -> int:
+        """A stream of the current device, which waits for no other one; it is there until the process ends."""
+
+    def is_capturing(self, stream: int) -> bool:
+        """Whether what is sent to a stream goes into a CUDA graph, and is not done now."""
+
+    def record(self, stream: int) -> Any:
+        """An event: the place in the stream's order that has been reached by what was sent to it so far."""
+
+    def wait(self, stream: int, event: Any) -> None:
+        """What is sent to a stream from here on is done after an event."""
+
+    def forget(self, event: Any) -> None:
+        """No call will name the event any more."""
+
     def compiler_version(self) -> tuple[int, int]:
         """NVRTC's version; ImportError without NVRTC."""
 
@@ -113,6 +128,7 @@ class Nvidia:
         known = {
             "NO_DEVICE": "there is no CUDA device here",
             "OUT_OF_MEMORY": "the CUDA device is out of memory",
+            "NOT_INITIALIZED": "this process was forked from one that uses CUDA, which works in spawned ones only",
             **dict.fromkeys(
                 ("INVALID_IMAGE", "INVALID_SOURCE", "UNSUPPORTED_PTX_VERSION", "NO_BINARY_FOR_GPU"), _TOO_OLD
             ),
@@ -180,12 +196,17 @@ class Nvidia:
             self._call("cuCtxPopCurrent")
 
     def load(self, binary: bytes, names: Sequence[str]) -> dict[str, Any]:
-        # a graph's capture elsewhere in the process forbids what may synchronize, unless it is known not to matter
+        with self._beside_captures():
+            module = self._call("cuModuleLoadData", binary)
+            return {name: self._call("cuModuleGetFunction", module, name.encode()) for name in names}
+
+    @contextlib.contextmanager
+    def _beside_captures(self) -> Iterator[None]:
+        """A graph's capture elsewhere forbids what may synchronize, unless it is said that it does not matter."""
         relaxed = self._cu.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         before = self._call("cuThreadExchangeStreamCaptureMode", relaxed)
         try:
-            module = self._call("cuModuleLoadData", binary)
-            return {name: self._call("cuModuleGetFunction", module, name.encode()) for name in names}
+            yield
         finally:
             self._call("cuThreadExchangeStreamCaptureMode", before)
 
@@ -205,6 +226,24 @@ class Nvidia:
 
     def free_now(self, address: int) -> None:
         self._call("cuMemFree", address)
+
+    def new_stream(self) -> int:
+        with self._beside_captures():
+            return int(self._call("cuStreamCreate", int(self._cu.CUstream_flags.CU_STREAM_NON_BLOCKING)))
+
+    def is_capturing(self, stream: int) -> bool:
+        return bool(int(self._call("cuStreamIsCapturing", stream)))
+
+    def record(self, stream: int) -> Any:
+        event = self._call("cuEventCreate", int(self._cu.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+        self._call("cuEventRecord", event, stream)
+        return event
+
+    def wait(self, stream: int, event: Any) -> None:
+        self._call("cuStreamWaitEvent", stream, event, 0)
+
+    def forget(self, event: Any) -> None:
+        self._call("cuEventDestroy", event)
 
     # ---- NVRTC ---------------------------------------------------------------------------------------------
 

@@ -10,8 +10,10 @@ import numpy as np
 
 from .. import _kernels
 from ..arrays import overlaps_itself
+from ..kinds.work import Advance
 from ..walks import Walk
-from .queue import Allocation, CopyAxis, Queue
+from .queue import Allocation, CopyAxis, Queue, check_aligned
+from .work import DeviceWork
 
 
 class _Described:
@@ -39,12 +41,13 @@ class Memory:
     kernels fill it with (`_kernels.fill`), is sent to a queue. Its elements cannot be read.
     """
 
-    __slots__ = ("_owner", "_view", "dtype", "queue")
+    __slots__ = ("_owner", "_view", "address", "dtype", "queue")
 
     def __init__(self, queue: Queue, view: np.ndarray, dtype: np.dtype, owner: Any = None) -> None:
         self.queue = queue
         self.dtype = dtype
         self._view = view  # of unsigned integers; its elements must never be touched
+        self.address: int = view.__array_interface__["data"][0]  #: of element 0
         self._owner = owner
 
     @classmethod
@@ -54,15 +57,28 @@ class Memory:
         """Memory at an address; strides in bytes. `owner` is kept as long as it is in use."""
         return cls(queue, described(address, shape, strides, dtype), dtype, owner)
 
-    def empty(self, shape: Sequence[int]) -> Memory:
-        """New memory of the same device and dtype, in C order, not initialised."""
-        size = self.dtype.itemsize
-        made = self.queue.allocate(math.prod(shape) * size)
-        strides, step = [], size
-        for n in reversed(shape):
+    def new(self, shape: Sequence[int], dtype: np.dtype, order: str = "C") -> Memory:
+        """New memory of the same device, not initialised, in C or Fortran order."""
+        made = self.queue.allocate(math.prod(shape) * dtype.itemsize)
+        strides, step = [], dtype.itemsize
+        for n in reversed(shape) if order == "C" else shape:
             strides.append(step)
             step *= max(n, 1)
-        return Memory.at(self.queue, made.address, tuple(shape), tuple(strides[::-1]), self.dtype, made)
+        in_order = tuple(strides[::-1] if order == "C" else strides)
+        return Memory.at(self.queue, made.address, tuple(shape), in_order, dtype, made)
+
+    def hand_over(self, queue: Queue) -> None:
+        """New memory is given back in the order of that queue."""
+        self._owner.hand_over(queue)
+
+    def empty(self, shape: Sequence[int]) -> Memory:
+        """The same of this dtype, in C order."""
+        return self.new(shape, self.dtype)
+
+    def work(self, advance: Advance) -> DeviceWork:
+        """What makes an orthogonal matrix in this memory; ValueError where its elements are not aligned."""
+        check_aligned(self.address, self.strides, self.itemsize)
+        return DeviceWork(self.queue, self.new, advance)
 
     # ---- what an ndarray has ---------------------------------------------------------------------------------
 
@@ -91,9 +107,8 @@ class Memory:
         return self._view.flags
 
     @property
-    def address(self) -> int:
-        """Of element 0."""
-        return int(self._view.__array_interface__["data"][0])
+    def is_aligned(self) -> bool:
+        return all(at % self.itemsize == 0 for at in (self.address, *self.strides))
 
     def __len__(self) -> int:
         return len(self._view)
@@ -108,6 +123,10 @@ class Memory:
 
     def _seen(self, view: np.ndarray) -> Memory:
         return Memory(self.queue, view, self.dtype, self._owner)
+
+    @property
+    def T(self) -> Memory:
+        return self._seen(self._view.T)
 
     def transpose(self, axes: Sequence[int]) -> Memory:
         return self._seen(self._view.transpose(axes))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _kernels
-from .compiling import COPYING, compiled, module_of
+from .compiling import COPYING, compiled, matrix_module, module_of
 from .driver import Device, Driver
 
 #: Threads of a block, as the kernels have them, and blocks for each multiprocessor at most: enough to hide latency.
@@ -30,10 +30,48 @@ class Allocation:
         self.address = 0
         self.address = queue.driver.allocate(max(nbytes + 7 & ~7, 8), queue.stream)  # uploads write 8 bytes at a time
 
+    def hand_over(self, queue: Queue) -> None:
+        """Another stream's order counts from here on."""
+        self._queue = queue
+
     def __del__(self) -> None:
         if self.address:
             with self._queue.driver.on(self._queue.device.number):
                 self._queue.driver.free(self.address, self._queue.stream)
+
+
+class Kept:
+    """Memory for fills on any stream of a device, and an event after which it holds what it was made for.
+
+    It is given back in the order of a stream of our own, which waits for each use: nobody's stream need be there still.
+    """
+
+    __slots__ = ("_aside", "_event", "arrays")
+
+    def __init__(self, queue: Queue, arrays: list[Any]) -> None:
+        """What fills `arrays`, new memory of the queue's, has been sent to it."""
+        self._aside = aside(queue.driver, queue.device)
+        self._event: Any = None
+        self._event = queue.driver.record(queue.stream)
+        queue.driver.wait(self._aside.stream, self._event)
+        self.arrays = arrays
+        for array in arrays:
+            array.hand_over(self._aside)
+
+    def use_in(self, queue: Queue) -> None:
+        """What is sent to the queue from here on finds the arrays filled."""
+        queue.driver.wait(queue.stream, self._event)
+
+    def used_in(self, queue: Queue) -> None:
+        """All uses so far have been sent to the queue: only then are the arrays given back."""
+        event = queue.driver.record(queue.stream)
+        queue.driver.wait(self._aside.stream, event)
+        queue.driver.forget(event)
+
+    def __del__(self) -> None:
+        if self._event is not None:
+            with self._aside.driver.on(self._aside.device.number):
+                self._aside.driver.forget(self._event)
 
 
 #: As `_kernels.Axis`; the table may be on the device.
@@ -79,7 +117,7 @@ class Queue:
         check_aligned(address, [step for _, _, step, _ in axes], size)
         if values.distribution == "constant":  # whatever its index: that of its address keeps to the device's lines
             first, axes = address // size, [(count, step // size, step, None) for count, _, step, _ in axes]
-        if not axes or (len(axes) == 1 and axes[0][1:] == (1, size, None)):
+        if not axes or (len(axes) == 1 and axes[0][3] is None and axes[0][1:3] == (1, size)):
             count = axes[0][0] if axes else 1
             kernel = self._kernel(values, "fill_run")
             arguments = [values.packed(), _u64(first), _u64(count), _u64(address)]
@@ -136,6 +174,13 @@ class Queue:
                     setattr(place, name, kept[-1].address)
         self._launch(_kernels_of(self.driver, self.device, *COPYING)["copy"], elements, [bytes(packed), _u64(elements)])
 
+    # ---- matrices ------------------------------------------------------------------------------------------
+
+    def stage(self, precision: str, packed: bytes, units: int) -> None:
+        """Steps in float32 or float64 that are done side by side, as fi_stage; blocks of threads for all units."""
+        kernel = _kernels_of(self.driver, self.device, *matrix_module(precision))["stage"]
+        self.driver.launch(kernel, min(units, (1 << 31) - 1), THREADS, [packed], self.stream)
+
     # ---- launches ------------------------------------------------------------------------------------------
 
     def _kernel(self, values: _kernels.Values, name: str) -> Any:
@@ -144,6 +189,12 @@ class Queue:
     def _launch(self, kernel: Any, work: int, arguments: Sequence[bytes]) -> None:
         blocks = min(-(-work // THREADS), self.device.multiprocessors * BLOCKS_EACH)
         self.driver.launch(kernel, blocks, THREADS, arguments, self.stream)
+
+
+@functools.lru_cache(maxsize=64)
+def aside(driver: Driver, device: Device) -> Queue:
+    """A stream of our own, on the current device."""
+    return Queue(driver, device, driver.new_stream())
 
 
 @functools.lru_cache(maxsize=256)

@@ -10,7 +10,6 @@ import numpy as np
 from ..cuda import why_unavailable
 from ..cuda.driver import installed
 from ..cuda.exporting import Export
-from ..questions import is_made_on_host
 from ..recipe import Part
 from ..stream import seed_from_words
 
@@ -43,7 +42,7 @@ def array(recipe: Part, sharding: Any) -> jax.Array:
         Gives shape and dtype; see `fastinit.recipe`.
     sharding : jax.sharding.Sharding
         Over any mesh, of several processes too: each makes the shards that it can address. Shards that are replicated
-        are made once. Shards on CUDA devices are made there, where `fastinit.cuda` can, all but orthogonal ones.
+        are made once. Shards on CUDA devices are made there, where `fastinit.cuda` can.
 
     Returns
     -------
@@ -65,7 +64,7 @@ def array(recipe: Part, sharding: Any) -> jax.Array:
             made[where] = recipe[index]
         return made[where]
 
-    there = {device for device in sharding.addressable_devices if _is_filled_there(device, sharding, recipe)}
+    there = {device for device in sharding.addressable_devices if _is_filled_there(device, sharding)}
     if recipe.size == 0 or not there:
         return jax.make_array_from_callback(recipe.shape, sharding, shard)
     shards = [
@@ -77,10 +76,10 @@ def array(recipe: Part, sharding: Any) -> jax.Array:
     return jax.make_array_from_single_device_arrays(recipe.shape, sharding, shards)
 
 
-def _is_filled_there(device: Any, sharding: Any, recipe: Part) -> bool:
+def _is_filled_there(device: Any, sharding: Any) -> bool:
     """Whether a shard is made in the device's own memory, without one in the CPU's."""
     in_its_memory = sharding.memory_kind in (None, device.default_memory().kind)
-    return _is_cuda(device) and in_its_memory and not is_made_on_host(recipe) and not why_unavailable()
+    return _is_cuda(device) and in_its_memory and not why_unavailable()
 
 
 def _is_cuda(device: Any) -> bool:

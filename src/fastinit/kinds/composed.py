@@ -28,7 +28,7 @@ class Composed(Kind):
     which other kind.
     """
 
-    __slots__ = ("count", "depth", "made_together", "on_host", "others")
+    __slots__ = ("count", "depth", "made_together", "others")
 
     def __init__(self, shape: Sequence[int], others: Sequence[Kind]) -> None:
         super().__init__(check_shape(tuple(shape)), others[0].dtype)
@@ -36,7 +36,6 @@ class Composed(Kind):
             if other.dtype != self.dtype:
                 raise ValueError(f"all tensors need one dtype, got {self.dtype} and {other.dtype}")
         self.made_together = any(other.made_together for other in others)
-        self.on_host = any(other.on_host for other in others)
         self.others = tuple(others)
         self._nest(1 + max(other.depth for other in others), 1 + sum(other.count for other in others))
 

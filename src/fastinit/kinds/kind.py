@@ -43,8 +43,6 @@ class Kind(ABC):
         The whole tensor.
     made_together : bool
         Whether a piece of the tensor may cost as much as all of it, so that it is better made at once.
-    on_host : bool
-        Whether the values can be made in the CPU's memory only.
     seed, name : int and str, or None
         What an initializer's values are drawn by; None for what is composed of other tensors.
     depth, count : int
@@ -54,7 +52,6 @@ class Kind(ABC):
     __slots__ = ("dtype", "region", "shape")
 
     made_together: bool = False
-    on_host: bool = False
     seed: int | None = None
     name: str | None = None
     depth: int = 1

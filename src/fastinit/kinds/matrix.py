@@ -40,14 +40,14 @@ class Matrix(ABC):
         self.gain = gain
         self.long, self.short = (rows, columns) if rows.size >= columns.size else (columns, rows)
 
-    def fill(self, positions: Sequence[range | np.ndarray], out: np.ndarray, threads: int, advance: Advance) -> None:
+    def fill(self, positions: Sequence[range | np.ndarray], out: Array, threads: int, advance: Advance) -> None:
         """Fill `out`, which has an axis for each of the tensor's, with what lies at `positions` along each.
 
         `advance` is called with shares of `cost(positions)`.
         """
         rows, columns = self._numbers(positions)
         grid = out.transpose(self.long.axes + self.short.axes)
-        work = HostWork(threads, advance)
+        work = HostWork(threads, advance) if isinstance(out, np.ndarray) else out.work(advance)
         self._fill(work, rows, columns, grid)
         work.run()
 

@@ -34,7 +34,6 @@ class _WithMatrix(Placed, Named):
     __slots__ = ("matrix",)
 
     made_together = True
-    on_host = True
     matrix: Matrix
 
     @property

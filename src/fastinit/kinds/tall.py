@@ -9,6 +9,7 @@ import itertools
 import os
 import threading
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +24,6 @@ BLOCK = 128
 GRAM_ROWS = 1024
 #: Columns of it that are made at once: a multiple of BLOCK.
 GRAM_COLUMNS = 512
-#: Elements of Gaussian rows that may be made at once: so many, or this part of the result.
-FEW, PART = 1 << 18, 32
 
 FLOAT64 = np.dtype(np.float64)
 
@@ -34,11 +33,11 @@ class Tall(Matrix):
 
     def __init__(self, normals: _kernels.Values, dtype: str, rows: Side, columns: Side, gain: float) -> None:
         super().__init__(normals, dtype, rows, columns, gain)
-        self._inverses: dict[Hashable, list[Array]] = {}  # by the place of their memory
+        self._kept: dict[Hashable, Any] = {}  # R^-1, by the place of its memory
         self._lock, self._process = threading.RLock(), os.getpid()
 
     def _cost(self, rows: Numbers, columns: Numbers) -> int:
-        factor = 0 if self._inverses else self.long.size
+        factor = 0 if self._kept else self.long.size
         return (factor + len(rows)) * self.short.size**2
 
     def _fill(self, work: Work, rows: Numbers, columns: Numbers, grid: Array) -> None:
@@ -47,7 +46,7 @@ class Tall(Matrix):
         listed = as_array(columns)
         starts = [j * BLOCK for j in range(len(inverse)) if ((listed >= j * BLOCK) & (listed < (j + 1) * BLOCK)).any()]
         width = starts[-1] + inverse[starts[-1] // BLOCK].shape[1]  # later columns of G are not needed
-        height = max(1, at_once(work, len(rows) * self.short.size) // self.short.size)
+        height = max(1, work.at_once(len(rows) * self.short.size) // self.short.size)
         lows = range(0, len(rows), height)
         held = [work.empty((min(height, len(rows)), width), self.working, self.order()) for _ in lows[:2]]
         spaces = held if matrix is not None else [work.empty(g.shape, self.working, self.order()) for g in held]
@@ -81,9 +80,13 @@ class Tall(Matrix):
         if self._process != os.getpid():  # the thread that held the lock may not be in this child
             self._lock, self._process = threading.RLock(), os.getpid()
         with self._lock:
-            if work.place not in self._inverses:
-                self._inverses[work.place] = self._invert(work)
-            return self._inverses[work.place]
+            found = work.recall(self._kept.get(work.place))
+            if found is None:
+                found = self._invert(work)
+                kept = work.keep(found)
+                if kept is not None:
+                    self._kept[work.place] = kept
+            return found
 
     def _invert(self, work: Work) -> list[Array]:
         blocks = self._gram(work)
@@ -106,7 +109,7 @@ class Tall(Matrix):
         long, short = self.long.size, self.short.size
         starts = range(0, short, BLOCK)
         totals = [work.empty((min(start + BLOCK, short), min(BLOCK, short - start)), FLOAT64) for start in starts]
-        height = at_once(work, long * short) // short
+        height = work.at_once(long * short) // short
         height = height // GRAM_ROWS * GRAM_ROWS or (512 if height >= 512 else 256)  # halves and quarters add up
         lows = range(0, long, height)
         held = [work.empty((min(height, long), short), self.working, self.order()) for _ in lows[:2]]
@@ -141,11 +144,6 @@ class Tall(Matrix):
             work.empty((runs, min(left + GRAM_COLUMNS, short), min(GRAM_COLUMNS, short - left)), self.working)
             for left in range(0, short, GRAM_COLUMNS)
         ]
-
-
-def at_once(work: Work, elements: int) -> int:
-    """Elements of Gaussian rows that are made at once, where the result has so many."""
-    return min(max(elements // PART, FEW), work.at_once)
 
 
 def _multiply_runs(work: Work, strips: list[Array], g: Array, goes_on: bool) -> int:

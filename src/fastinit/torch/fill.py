@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..cuda import check_on_device
 from ..questions import dtype_of
 from ..recipe import Part
-from .memory import DTYPES, check_memory, dtype_name, on_cuda, write
+from .memory import DTYPES, check_memory, dtype_name, write
 from .shards import Held, global_shape, held_by, is_dtensor, is_sharded_tensor, jobs
 
 #: What this process holds of a tensor; and as an array, where that has been looked at.
@@ -29,8 +28,8 @@ def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.
     recipe : Recipe or Part
         What to fill it with; see `fastinit.recipe`.
     staged : bool, optional
-        Allow for other devices, and for orthogonal recipes on CUDA's: values pass through a buffer of 64 MiB in the
-        CPU's memory (orthogonal and sparse ones through one as large as the tensor).
+        Allow for other devices: values pass through a buffer of 64 MiB in the CPU's memory (orthogonal and sparse ones
+        through one as large as the tensor).
 
     Returns
     -------
@@ -48,10 +47,7 @@ def fill_(tensor: torch.Tensor, recipe: Part, *, staged: bool = False) -> torch.
         raise TypeError(f"a tensor is needed, not {type(tensor).__name__}")
     if global_shape(tensor) != recipe.shape:
         raise ValueError(f"the tensor has shape {global_shape(tensor)}, but the recipe has shape {recipe.shape}")
-    places = check_fillable(tensor, staged=staged)
-    if not staged:
-        check_device(places, recipe)
-    return fill_checked(tensor, recipe, places)
+    return fill_checked(tensor, recipe, check_fillable(tensor, staged=staged))
 
 
 def fill_checked(tensor: torch.Tensor, recipe: Part, places: Sequence[Place]) -> torch.Tensor:
@@ -87,13 +83,6 @@ def check_fillable(tensor: torch.Tensor, *, staged: bool = False, meta: bool = F
     dtype_name(tensor)
     check_lasting(tensor)
     return [(held, check_memory(held.local, staged=staged, meta=meta)) for held in held_by(tensor)]
-
-
-def check_device(places: Sequence[Place], recipe: Part) -> None:
-    """TypeError for a recipe that cannot be made on the tensor's CUDA device."""
-    for held, _ in places:
-        if on_cuda(held.local):
-            check_on_device(recipe)
 
 
 def check_lasting(tensor: Any) -> None:

@@ -17,7 +17,7 @@ from torch.nn.init import _calculate_correct_fan, _calculate_fan_in_and_fan_out,
 
 from ..initializers import Initializer, cached_init
 from ..recipe import Recipe, redrawn
-from .fill import Place, check_device, check_fillable, check_lasting, fill_checked
+from .fill import Place, check_fillable, check_lasting, fill_checked
 from .memory import dtype_name
 from .seeds import check_key, key
 from .shards import global_shape
@@ -339,7 +339,6 @@ def _fill(
     check_key(generator, seed)
     places = check_fillable(tensor)
     described = _described(cached_init(initializer, parameters), global_shape(tensor), dtype_name(tensor))
-    check_device(places, described)
     if tensor.numel() == 0:  # draws no seed
         return tensor
     seed, name = key(tensor, generator, seed, name)

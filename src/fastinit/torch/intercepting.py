@@ -67,7 +67,7 @@ def intercept(seed: int | None = None) -> Iterator[Count]:
     Distributions are torch's, but for `uniform_`, which never gives exactly its lower end: the next float instead.
     Values are not torch's, and depend on neither threads nor CPU. Plain tensors, parameters and
     DTensors of float32, float64, float16 and bfloat16 in the CPU's memory are filled, and on CUDA devices where
-    `fastinit.cuda` can fill, but for orthogonal matrices. All else is left to torch: other devices, ``meta`` and fake
+    `fastinit.cuda` can fill. All else is left to torch: other devices, ``meta`` and fake
     tensors, subclasses, other dtypes, what torch refuses, constants, and other random functions.
     A fill of nothing does not count; nor does one of what keeps no values, such as a weight that is computed from
     others or a placeholder of ZeRO-3, which is left to torch with a warning.

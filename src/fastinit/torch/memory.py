@@ -12,7 +12,7 @@ from ..cuda.driver import installed
 from ..cuda.memory import described
 from ..cuda.queue import check_aligned
 from ..pieces import pieces
-from ..questions import is_made_on_host, made_together, region_of
+from ..questions import made_together, region_of
 from ..recipe import Part
 
 #: The dtypes that can be filled, by the names that recipes have for them.
@@ -128,12 +128,12 @@ def write(tensor: torch.Tensor, part: Part, rows: np.ndarray | None = None, arra
 
     `array` is its memory, where `check_memory` has looked at that.
 
-    On other devices than CPUs and CUDA's, and orthogonal ones there, too, values pass through a buffer. Orthogonal and
-    sparse ones are made together, so there the buffer is as large as the tensor.
+    On other devices than CPUs and CUDA's, values pass through a buffer. Orthogonal and sparse ones are made together,
+    so there the buffer is as large as the tensor.
     """
     if on_host(tensor):
         _make(array_of(tensor) if array is None else array, part, rows)
-    elif on_cuda(tensor) and not cuda.why_unavailable() and not is_made_on_host(part):
+    elif on_cuda(tensor) and not cuda.why_unavailable():
         _send(tensor, part, rows)
     else:
         _copy(tensor, part, rows)

@@ -82,7 +82,7 @@ def init_module_(
     ``_checkpoint_wrapped_module.``, the ``module.`` of DistributedDataParallel. So neither wrapping nor the order of
     construction matters, except that a tied parameter, which is filled once, goes by the first of its names. The row
     ``padding_idx`` of an embedding becomes 0. Values for other devices than CPUs and CUDA's pass through a buffer of
-    64 MiB, orthogonal ones for any of them through one of their own size.
+    64 MiB, orthogonal ones through one of their own size.
 
     A weight that is computed (weight_norm, spectral_norm, pruning) goes by its own name, ``weight``, and comes out as
     asked; other parametrizations are refused. An initializer that depends on axes is refused for parameters of three

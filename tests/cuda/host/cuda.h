@@ -9,6 +9,7 @@
 #define __forceinline__ inline __attribute__((unused))
 #define __grid_constant__
 #define __launch_bounds__(threads)
+#define __shared__ static /* blocks run one after the other */
 
 struct uint2 {
     uint32_t x, y;
@@ -23,6 +24,7 @@ struct dim3 {
     unsigned x;
 };
 static thread_local dim3 gridDim, blockDim, blockIdx, threadIdx;
+void __syncthreads(); /* launch.cpp */
 
 template <class To, class From> static inline To same_bits(From x) {
     To y;

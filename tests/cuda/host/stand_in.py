@@ -26,7 +26,9 @@ FLAGS = [
     "-fPIC",
     "-shared",
 ]
-KERNELS = {"cuda.cu": ("fill_run", "fill_plan"), "cuda_copy.cu": ("upload", "copy")}
+KERNELS = {"cuda.cu": ("fill_run", "fill_plan"), "cuda_copy.cu": ("upload", "copy"), "cuda_matrix.cu": ("stage",)}
+#: Files whose threads wait for each other.
+WITH_BARRIERS = ("cuda_matrix.cu",)
 # : Blocks at most, so that threads make several units each.
 BLOCKS = 7
 
@@ -38,6 +40,7 @@ def compile_for_host(file, options, compiler=None):
                 and not option.endswith("nvrtc")]  # fmt: skip
     command += [option.replace("--define-macro=", "-D") for option in options if option.startswith("--define-macro")]
     command += [f'-DSOURCE="{file}"', f"-DKERNELS={' '.join(f'KERNEL({name})' for name in KERNELS[file])}"]
+    command += ["-DBARRIERS"] if file in WITH_BARRIERS else []
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "kernels.so"
         subprocess.run([*command, str(HERE / "launch.cpp"), "-o", str(made)], check=True)
@@ -57,13 +60,19 @@ class StandIn:
         self.now = None
         self.stack = []
         self.capabilities = (90, 75)
+        self.multiprocessors = 1
         self.libraries = []
+        self.own_streams = []  # with their devices
+        self.capturing = set()  # streams whose launches go into a graph
 
     def version(self):
         return (13, 0)
 
     def devices(self):
-        return [Device(n, f"stand-in {n}", capability, 1) for n, capability in enumerate(self.capabilities)]
+        return [
+            Device(n, f"stand-in {n}", capability, self.multiprocessors)
+            for n, capability in enumerate(self.capabilities)
+        ]
 
     def current(self):
         return self.stack[-1] if self.stack else self.now
@@ -120,6 +129,23 @@ class StandIn:
     def free_now(self, address):
         del self.allocated[address]
         self.log.append(("free_now",))
+
+    def new_stream(self):
+        self.own_streams.append((1000 + len(self.own_streams), self.stack[-1]))
+        return self.own_streams[-1][0]
+
+    def is_capturing(self, stream):
+        return stream in self.capturing
+
+    def record(self, stream):
+        self.log.append(("record", stream))
+        return (len(self.log), stream)
+
+    def wait(self, stream, event):
+        self.log.append(("wait", stream, event[1]))
+
+    def forget(self, event):
+        self.log.append(("forget", event[1]))
 
     def compiler_version(self):
         return (13, 5)
