@@ -19,8 +19,8 @@ TILE = {"float32": 128, "float64": 64}
 ELEMENTS = 8 * THREADS
 #: Columns of reflectors that a block of threads makes.
 GROUP = 32
-#: Elements of a Gaussian that are made at once: this part of a result, but no fewer and no more than so many. 65,536 x 512
-#: then has about as many tiles at once as a large device has multiprocessors.
+#: Elements of a Gaussian that are made at once: this part of a result, but no fewer and no more than so many. 65,536 x
+#: 512 then has about as many tiles at once as a large device has multiprocessors.
 PART, LEAST_AT_ONCE, MOST_AT_ONCE = 16, 1 << 19, 1 << 22
 #: Terms of a product that are summed before they are added to it: part of the stream version.
 RUN = 256
