@@ -102,7 +102,7 @@ $(VENV)/words $(VENV)/kernels: $(VENV)/%: benchmarks/%.c benchmarks/clock.h $(CO
 	$(CC) $(KERNELS_FLAGS) $(AVX2) -c src/fastinit/csrc/isa_avx2.c -o $@-avx2.o
 	$(CC) $(KERNELS_FLAGS) $(AVX2) -mavx512f -mavx512dq -mavx512bw -mavx512vl -c src/fastinit/csrc/isa_avx512.c -o $@-avx512.o
 	$(CC) $(KERNELS_FLAGS) -DFI_HAVE_AVX2 -DFI_HAVE_AVX512 $< $@-avx2.o $@-avx512.o \
-	    $(addprefix src/fastinit/csrc/,isa_base.c prepare.c tiles.c parallel.c dispatch.c) -o $@ -lm -lpthread
+	    $(addprefix src/fastinit/csrc/,isa_base.c prepare.c tiles.c parallel.c team.c dispatch.c) -o $@ -lm -lpthread
 KERNELS = if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(MAKE) -s $(VENV)/words $(VENV)/kernels && $(VENV)/words && $(VENV)/kernels; fi
 
 BENCH = -m pytest benchmarks -q -W default --benchmark-disable-gc --benchmark-columns=median --benchmark-quiet

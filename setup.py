@@ -141,11 +141,26 @@ extension = Extension(
     "fastinit._kernels",
     [
         "src/fastinit/_kernels.pyx",
-        *(f"{CORE}/{name}.c" for name in ("prepare", "matrix", "elementwise", "tiles", "parallel", "dispatch", "isa_base")),
+        *(
+            f"{CORE}/{name}.c"
+            for name in (
+                "prepare",
+                "steps",
+                "product",
+                "matrix",
+                "elementwise",
+                "tiles",
+                "stages",
+                "parallel",
+                "team",
+                "dispatch",
+                "isa_base",
+            )
+        ),
     ],
     include_dirs=["src/fastinit", CORE, np.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
     depends=[*headers, *(f"{CORE}/isa_{isa}.c" for isa in ISAS)],
-    libraries=["m"] if os.name == "posix" else [],
+    libraries=["m", "pthread"] if os.name == "posix" else [],
 )
 setup(ext_modules=cythonize([extension]), cmdclass={"build_ext": BuildExt})

@@ -48,7 +48,7 @@ def test_a_whole_call(measure, lap, contestant):
 @pytest.mark.parametrize("lap", range(laps(3, 5)))
 @pytest.mark.parametrize("elements", [1 << k for k in range(15, 19)])
 def test_crossover(measure, memory, threads, elements, lap, contestant):
-    """csrc/parallel.c, SERIAL_BELOW: fills below it use one thread whatever is asked."""
+    """csrc/fastinit.h, FI_SERIAL_BELOW: fills below it use one thread whatever is asked."""
     out, recipe = memory[:elements], fi.recipe("normal", elements, seed=0)
     asked = threads if contestant == "fastinit" else 1
     run = lambda: recipe.fill(out, threads=asked)  # noqa: E731

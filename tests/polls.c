@@ -1,8 +1,7 @@
 /* polls.c - how much work passes between two looks for a signal, by a clock that work alone moves.
  *
- * Compiled by test_polls.py with matrix.c, elementwise.c and parallel.c, without OpenMP and with clock_gettime renamed
- * to fake_clock. Prints "job milliseconds" for the longest stretches of products, and "job elements" for what is done
- * one by one. */
+ * Compiled by test_polls.py with the files that do steps, without OpenMP and with clock_gettime renamed to fake_clock.
+ * Prints "job milliseconds" for the longest stretches of products, and "job elements" for what is done one by one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -22,9 +21,10 @@ int fake_clock(clockid_t clock, struct timespec *time) {
 }
 
 /* 100 million terms a second: plain C without an fma. */
-static void multiply(const fi_product *p, char *scratch) {
+static size_t multiply(const fi_product *p, char *scratch) {
     (void)scratch;
     now += p->rows * p->columns * p->depth * 10;
+    return 0;
 }
 
 static int poll(void *context) {
@@ -46,8 +46,12 @@ static void product(const char *job, int64_t rows, int64_t columns, int64_t dept
                           .diagonal = diagonal};
     polled = now;
     longest = 0;
+    fi_step *steps = calloc((size_t)times, sizeof *steps);
     for (int i = 0; i < times; i++)
-        fi_multiply(&slow, &p, NULL, 1, poll, NULL);
+        steps[i] = (fi_step){.kind = FI_STEP_MULTIPLY, .stage = i / 100, .as.multiply = {.product = p, .count = 1}};
+    int64_t done = 0;
+    fi_run_steps(&slow, steps, (size_t)times, NULL, 1, 0, &done, poll, NULL);
+    free(steps);
     (void)poll(NULL);
     printf("%s %lld\n", job, (long long)(longest / 1000000));
 }
@@ -58,11 +62,17 @@ static void one_by_one(int64_t rows, int64_t columns) {
     double *sum = calloc(count, sizeof *sum);
     looks = 0;
     const fi_offsets down = {rows, columns * 4, NULL}, across = {columns, 4, NULL};
-    const fi_scaling s = {FI_FLOAT32, FI_FLOAT32, 2, (const char *)in, down, across, (char *)in, down, across};
-    fi_scale(&s, 1, poll, NULL);
+    fi_step scale = {
+        .kind = FI_STEP_SCALE,
+        .as.scale = {FI_FLOAT32, FI_FLOAT32, 2, (const char *)in, down, across, (char *)in, down, across, 0, 0}};
+    int64_t done = 0;
+    fi_run_steps(NULL, &scale, 1, NULL, 1, 0, &done, poll, NULL);
     printf("scale %lld\n", (long long)((int64_t)count / looks));
     looks = 0;
-    fi_accumulate(FI_FLOAT32, in, columns, sum, columns, rows, columns, 1, poll, NULL);
+    fi_step accumulate = {
+        .kind = FI_STEP_ACCUMULATE,
+        .as.accumulate = {FI_FLOAT32, rows, columns, 1, 0, columns, (const char *)in, sum, columns, 0, 0}};
+    fi_run_steps(NULL, &accumulate, 1, NULL, 1, 0, &done, poll, NULL);
     printf("accumulate %lld\n", (long long)((int64_t)count / looks));
     free(in), free(sum);
 }

@@ -188,6 +188,13 @@ def test_general_ones_are_products_of_the_drawn_reflectors(shape):
     assert np.abs(drawn(shape, "float64") - (expected if shape[0] >= shape[1] else expected.T)).max() < 1e-13
 
 
+def apply(step, *arrays):
+    """One step alone."""
+    steps = _kernels.Steps()
+    getattr(steps, step)(*arrays)
+    steps.run(scratch_for(1), 1, None)
+
+
 # ---- a column is never lost --------------------------------------------------------------------------------
 
 
@@ -199,13 +206,13 @@ def test_reflectors_of_zeros(dtype):
     v[1:, 1] = 0  # x = 0
     v[2, 2] = -1.0
     signs = np.empty(3)
-    _kernels.reflectors(v, signs, 1)
+    apply("reflectors", v, signs)
     assert signs.tolist() == [-1, 1, 1]
     assert v[:, 0].tolist() == [2, 1, 1, 1, 1]
     assert v[:, 1].tolist() == [0] * 5
     assert v[:2, 2].tolist() == [0, 0]
     gram = v.T @ v
-    _kernels.triangular_factor(gram)
+    apply("triangular_factor", gram)
     h = np.eye(5) - v.astype(np.float64) @ gram.astype(np.float64) @ v.T.astype(np.float64)
     assert np.abs(h.T @ h - np.eye(5)).max() < 1e-6
     assert np.abs(h[:, 0] * signs[0] - np.array([0, 1, 1, 1, 1]) / 2).max() < 1e-6  # column 0 is x / |x|

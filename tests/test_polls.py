@@ -15,7 +15,10 @@ def stretches(tmp_path_factory):
     program = tmp_path_factory.mktemp("polls") / "polls"
     sources = [
         Path(__file__).with_name("polls.c"),
-        *(CORE / f"{name}.c" for name in ("matrix", "elementwise", "parallel")),
+        *(
+            CORE / f"{name}.c"
+            for name in ("steps", "product", "matrix", "elementwise", "tiles", "stages", "parallel", "team")
+        ),
     ]
     flags = ["-std=gnu11", "-O1", "-Dclock_gettime=fake_clock", f"-I{CORE}", "-o", program]
     subprocess.run([*os.environ.get("CC", "cc").split(), *flags, *sources, "-lm", "-lpthread"], check=True)

@@ -10,6 +10,10 @@ from typing import Any
 Report = bool | Callable[[int, int], Any] | None
 
 
+def unheard(share: int) -> None:
+    """What is called with each share where nobody wants to know."""
+
+
 def check_report(report: Any) -> None:
     """TypeError for what is no progress=, ImportError for a bar without tqdm."""
     if report is True:
@@ -22,7 +26,7 @@ def check_report(report: Any) -> None:
 def advancing(report: Report, total: int, name: str, unit: str = "term") -> Iterator[Callable[[int], None]]:
     """A function to call with each share of `total`, in `unit`s, that is done."""
     if report is None or report is False:
-        yield lambda share: None
+        yield unheard
         return
     if report is True:
         with _tqdm()(total=total, desc=name or None, unit=unit, unit_scale=True) as bar:

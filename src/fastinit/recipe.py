@@ -16,7 +16,7 @@ from .kinds.composed import Cut
 from .kinds.kind import Kind, Named
 from .kinds.making import reshaped, transposed
 from .kinds.reading import kind_of_dict, short
-from .progress import Report, advancing, check_report
+from .progress import Report, advancing, check_report, unheard
 from .stream import STREAM_VERSION, check_name, check_seed, fresh_seed
 from .threads import check_threads
 
@@ -434,12 +434,12 @@ class Recipe(Part):
         kind = self._kind
         try:
             if rows is not None:
-                kind.fill_rows(region, rows, array, threads, _unheard)
+                kind.fill_rows(region, rows, array, threads, unheard)
             elif progress:
                 with advancing(progress, kind.cost(region), self._name or "") as advance:
                     kind.fill(region, array, threads, advance)
             else:
-                kind.fill(region, array, threads, _unheard)
+                kind.fill(region, array, threads, unheard)
         except BaseException as error:
             error.add_note("fastinit: stopped before the end; the buffer is incomplete")
             raise
@@ -479,7 +479,3 @@ def kind_of_part(part: Part) -> Kind:
     """The kind whose tensor a recipe, or a part of one, is."""
     whole = part._recipe._kind
     return whole if part._region == whole.region else Cut(whole, part._region)
-
-
-def _unheard(share: int) -> None:
-    """What a fill without progress= calls."""

@@ -89,7 +89,9 @@ def answers() -> Iterator[tuple[str, str]]:
         product = np.empty((30, 30), dtype)
         _kernels.multiply(product, a, a.T, "set", scratch_for(1), 1)
         yield f"product, {dtype}", _digest(product)
-        _kernels.reflectors(a, np.empty(13), 1)
+        steps = _kernels.Steps()
+        steps.reflectors(a, np.empty(13))
+        steps.run(scratch_for(1), 1, None)
         yield f"reflectors, {dtype}", _digest(a)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from . import _kernels
 from ._kernels import SERIAL_BELOW
 
-_MOST = 1024  # MAX_THREADS of csrc/parallel.c
+_MOST = 1024  # MAX_THREADS of csrc/team.c
 _chosen: int | None = None
 #: FASTINIT_NUM_THREADS, or what the default is limited to; read once in a process
 _environment: tuple[int | None, int] | None = None

@@ -171,6 +171,10 @@ static char *scratch(void) {
     static char *memory;
     return memory ? memory : (memory = aligned_alloc(64, FI_SCRATCH));
 }
+static void do_step(const fi_isa *isa, fi_step step) {
+    int64_t done = 0;
+    fi_run_steps(isa, &step, 1, scratch(), 1, 0, &done, NULL, NULL);
+}
 static char *zeros(int64_t count, int64_t size) { return calloc((size_t)(count ? count : 1), (size_t)size); }
 
 /* C (rows x columns, its rows `c_row` apart) from A and B, whose steps are in elements. */
@@ -178,7 +182,7 @@ static void multiply(const core *c, fi_update update, int64_t rows, int64_t colu
                      int64_t a_row, int64_t a_depth, const void *b, int64_t b_depth, void *to, int64_t c_row) {
     const fi_product product = {c->dtype, update,  rows,    columns, depth, a,      b,      to,
                                 a_row,    a_depth, b_depth, 1,       c_row, FI_ALL, FI_ALL, FI_ALL};
-    fi_multiply(c->isa, &product, scratch(), 1, NULL, NULL);
+    do_step(c->isa, (fi_step){.kind = FI_STEP_MULTIPLY, .as.multiply = {.product = product, .count = 1}});
 }
 
 static void put(const core *c, char *to, int64_t at, double x) {
@@ -197,7 +201,7 @@ static void general(const core *c, int64_t m, int64_t n, const char *g, char *q)
         char *w = zeros(b * columns, c->size), *x = zeros(b * columns, c->size);
         for (int64_t i = 0; i < rows; i++)
             memcpy(v + i * b * c->size, g + ((first + i) * n + first) * c->size, (size_t)(b * c->size));
-        fi_reflectors(c->dtype, v, rows, b, b, signs, 1, NULL, NULL);
+        do_step(c->isa, (fi_step){.kind = FI_STEP_REFLECTORS, .as.reflectors = {c->dtype, v, rows, b, b, signs}});
         multiply(c, FI_SET, b, b, rows, v, 1, b, v, b, t, b);
         fi_triangular_factor(c->dtype, t, work, b);
         for (int64_t k = 0; k < b; k++)
@@ -220,7 +224,8 @@ static void tall(const core *c, int64_t m, int64_t n, const char *g, char *q) {
     for (int64_t row = 0; row < m; row += 1024) {
         const char *own = g + row * n * c->size;
         multiply(c, FI_SET, n, n, fi_least(1024, m - row), own, 1, n, own, n, part, n);
-        fi_accumulate(c->dtype, part, n, r, n, n, n, 1, NULL, NULL);
+        do_step(c->isa,
+                (fi_step){.kind = FI_STEP_ACCUMULATE, .as.accumulate = {c->dtype, n, n, 1, 0, n, part, r, n, 0, 0}});
     }
     for (int64_t j = 0; j < n; j += 128)
         for (int64_t i = 0; i <= j; i += 128) {
@@ -277,7 +282,10 @@ static int check_orthogonal(const fi_isa *isa, const char *line) {
     for (int64_t i = 0; i < m && across; i++)
         for (int64_t k = 0; k < n; k++)
             memcpy(turned + (k * m + i) * c.size, q + (i * n + k) * c.size, (size_t)c.size);
-    fi_scale(result, across ? turned : q, count, strtod(gain, NULL), out, count, 1, count, 1, NULL, NULL);
+    const fi_offsets one = {1, 0, NULL}, from = {count, c.size, NULL},
+                     to = {count, (int64_t)fi_item_size(result), NULL};
+    const fi_scaling scale = {c.dtype, result, strtod(gain, NULL), across ? turned : q, one, from, out, one, to, 0, 0};
+    do_step(isa, (fi_step){.kind = FI_STEP_SCALE, .as.scale = scale});
     to_little_endian((unsigned char *)out, (size_t)count, fi_item_size(result));
     sha256(hex, (unsigned char *)out, (size_t)count * fi_item_size(result));
     free(g), free(turned), free(q), free(out);

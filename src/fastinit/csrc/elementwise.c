@@ -1,11 +1,9 @@
 /* elementwise.c - matrices scaled, rounded and put where memory has their elements; and added up in float64. */
 #include <string.h>
 
-#include "fastinit.h"
-#include "fpenv.h"
-#include "parallel.h"
 #include "placing.h"
 #include "round.h"
+#include "steps.h"
 
 #define ELEMENTS 32768 /* in a tile, or one row of that many */
 #define BLOCK_ROWS 128 /* of a tile whose elements are read or written one by one */
@@ -13,30 +11,19 @@
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-typedef struct {
-    const void *what;
-    int64_t rows, columns;
-    int64_t down, across; /* rows and columns of a tile */
-} tiling;
-
 /* The rows and columns of a tile. */
 typedef struct {
     int64_t top, bottom, left, count;
 } part;
 
-static part part_of(const tiling *t, uint64_t tile) {
-    const int64_t across = ceil_div(t->columns, t->across);
-    const int64_t top = (int64_t)tile / across * t->down, left = (int64_t)tile % across * t->across;
-    return (part){top, fi_least(t->rows, top + t->down), left, fi_least(t->columns - left, t->across)};
+static part part_of(int64_t rows, int64_t columns, int64_t down, int64_t across, uint64_t tile) {
+    const int64_t parts = ceil_div(columns, across);
+    const int64_t top = (int64_t)tile / parts * down, left = (int64_t)tile % parts * across;
+    return (part){top, fi_least(rows, top + down), left, fi_least(columns - left, across)};
 }
 
-static int elementwise(fi_tile do_tile, tiling *t, int in_blocks, int threads, fi_poll poll, void *context) {
-    if (t->rows == 0 || t->columns == 0)
-        return 0;
-    t->across = fi_least(t->columns, in_blocks ? BLOCK_COLUMNS : ELEMENTS);
-    t->down = fi_least(t->rows, in_blocks ? BLOCK_ROWS : ELEMENTS / t->across);
-    const int64_t tiles = ceil_div(t->rows, t->down) * ceil_div(t->columns, t->across);
-    return fi_parallel(do_tile, t, (uint64_t)tiles, (uint64_t)(t->rows * t->columns), threads, poll, context);
+static uint64_t parts_of(int64_t rows, int64_t columns, int64_t down, int64_t across) {
+    return (uint64_t)(ceil_div(rows, down) * ceil_div(columns, across));
 }
 
 /* ---- scale -------------------------------------------------------------------------------------------- */
@@ -89,14 +76,13 @@ static void scatter_elements(char *to, const fi_offsets *along, part p, const ch
             copy_elements(to + along->table[p.left + i], 0, from + i * (int64_t)size, 0, size, 1);
 }
 
-static void do_scale_tile(const void *context, uint64_t tile, int thread) {
-    const tiling *t = context;
-    const fi_scaling *s = t->what;
-    const part p = part_of(t, tile);
+static void do_scale_tile(const void *context, uint64_t tile, fi_worker *worker) {
+    const fi_scaling *s = context;
+    const part p = part_of(s->in_rows.count, s->in_columns.count, s->down, s->across, tile);
     const size_t size = fi_item_size(s->from), to_size = fi_item_size(s->to);
     const int gather = !is_run(&s->in_columns, s->from), scatter = !is_run(&s->out_columns, s->to);
     char source[BLOCK_COLUMNS * 8], result[BLOCK_COLUMNS * 8];
-    (void)thread;
+    (void)worker;
     for (int64_t row = p.top; row < p.bottom; row++) {
         const char *in = s->in + offset_of(&s->in_rows, row);
         char *out = s->out + offset_of(&s->out_rows, row);
@@ -109,52 +95,51 @@ static void do_scale_tile(const void *context, uint64_t tile, int thread) {
     }
 }
 
-static fi_scaling transposed(const fi_scaling *s) {
-    fi_scaling t = *s;
-    t.in_rows = s->in_columns, t.in_columns = s->in_rows;
-    t.out_rows = s->out_columns, t.out_columns = s->out_rows;
-    return t;
+static void transpose(fi_scaling *s) {
+    const fi_offsets in = s->in_rows, out = s->out_rows;
+    s->in_rows = s->in_columns, s->in_columns = in;
+    s->out_rows = s->out_columns, s->out_columns = out;
 }
 
-int fi_scale(const fi_scaling *scaling, int threads, fi_poll poll, void *context) {
-    /* memory is written along its rows, if it has any */
-    const int across = !is_run(&scaling->out_columns, scaling->to) && is_run(&scaling->out_rows, scaling->to);
-    const fi_scaling s = across ? transposed(scaling) : *scaling;
-    tiling t = {.what = &s, .rows = s.in_rows.count, .columns = s.in_columns.count};
-    const int in_blocks = !is_run(&s.in_columns, s.from) || !is_run(&s.out_columns, s.to);
-    return elementwise(do_scale_tile, &t, in_blocks, threads, poll, context);
+fi_task fi_scale_task(fi_scaling *s) {
+    if (s->in_rows.count == 0 || s->in_columns.count == 0)
+        return (fi_task){0};
+    if (!is_run(&s->out_columns, s->to) && is_run(&s->out_rows, s->to))
+        transpose(s); /* memory is written along its rows */
+    const int in_runs = is_run(&s->in_columns, s->from) && is_run(&s->out_columns, s->to);
+    const int64_t rows = s->in_rows.count, columns = s->in_columns.count;
+    s->across = fi_least(columns, in_runs ? ELEMENTS : BLOCK_COLUMNS);
+    s->down = fi_least(rows, in_runs ? ELEMENTS / s->across : BLOCK_ROWS);
+    return (fi_task){do_scale_tile, s, parts_of(rows, columns, s->down, s->across), (uint64_t)(rows * columns)};
 }
 
 /* ---- accumulate --------------------------------------------------------------------------------------- */
 
-typedef struct {
-    fi_dtype dtype;
-    const char *addend;
-    int64_t addend_pitch;
-    double *sum;
-    int64_t sum_pitch;
-} accumulation;
-
-static void do_accumulate_tile(const void *context, uint64_t tile, int thread) {
-    const tiling *t = context;
-    const accumulation *a = t->what;
-    const part p = part_of(t, tile);
-    (void)thread;
+static void do_accumulate_tile(const void *context, uint64_t tile, fi_worker *worker) {
+    const fi_accumulation *a = context;
+    const part p = part_of(a->rows, a->columns, a->down, a->across, tile);
+    (void)worker;
     for (int64_t row = p.top; row < p.bottom; row++) {
-        const int64_t from = row * a->addend_pitch + p.left;
         double *sum = a->sum + row * a->sum_pitch + p.left;
-        if (a->dtype == FI_FLOAT64)
-            for (int64_t i = 0; i < p.count; i++)
-                sum[i] += ((const double *)a->addend + from)[i];
-        else
-            for (int64_t i = 0; i < p.count; i++)
-                sum[i] += (double)((const float *)a->addend + from)[i];
+        const int64_t first = row * a->pitch + p.left;
+        for (int64_t k = 0; k < a->count; k++) {
+            const char *addend = a->addends + k * a->step;
+            if (a->dtype == FI_FLOAT64)
+                for (int64_t i = 0; i < p.count; i++)
+                    sum[i] += ((const double *)(const void *)addend + first)[i];
+            else
+                for (int64_t i = 0; i < p.count; i++)
+                    sum[i] += (double)((const float *)(const void *)addend + first)[i];
+        }
     }
 }
 
-int fi_accumulate(fi_dtype dtype, const void *addend, int64_t addend_pitch, double *sum, int64_t sum_pitch,
-                  int64_t rows, int64_t columns, int threads, fi_poll poll, void *context) {
-    const accumulation a = {dtype, addend, addend_pitch, sum, sum_pitch};
-    tiling t = {.what = &a, .rows = rows, .columns = columns};
-    return elementwise(do_accumulate_tile, &t, 0, threads, poll, context);
+fi_task fi_accumulate_task(fi_accumulation *a) {
+    if (a->rows == 0 || a->columns == 0 || a->count == 0)
+        return (fi_task){0};
+    const int64_t elements = fi_least(ELEMENTS, ELEMENTS * 4 / a->count + 64);
+    a->across = fi_least(a->columns, elements);
+    a->down = fi_least(a->rows, elements / a->across);
+    return (fi_task){do_accumulate_tile, a, parts_of(a->rows, a->columns, a->down, a->across),
+                     (uint64_t)(a->rows * a->columns * a->count)};
 }

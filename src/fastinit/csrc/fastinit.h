@@ -55,8 +55,9 @@ typedef struct {
     void (*words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high);
     /* The elements that `blocks` blocks of given words stand for; not for constants. */
     void (*convert)(const fi_values *values, const uint32_t *words, size_t blocks, void *out);
-    /* A product of at most FI_SCRATCH_A / FI_PITCH bytes of rows; scratch has FI_SCRATCH bytes, aligned. */
-    void (*multiply)(const fi_product *product, char *scratch);
+    /* A product of at most FI_SCRATCH_A / FI_PITCH bytes of rows; scratch has FI_SCRATCH bytes, aligned. Returns the
+     * bytes of B that it has copied there. */
+    size_t (*multiply)(const fi_product *product, char *scratch);
     int64_t at_once; /* words that `fill` makes at once: a shorter run wastes the rest */
     int64_t terms;   /* of a product, that one call should do at most: a signal waits that long */
 } fi_isa;
@@ -77,6 +78,8 @@ typedef int (*fi_poll)(void *context);
 
 /* Returned where poll forked the process, and this is the child: the threads at work are not in it. */
 #define FI_FORKED (-0x7FFFFFFF)
+/* Returned where there is no memory to keep account of the work: nothing has been done. */
+#define FI_NO_MEMORY (-0x7FFFFFFE)
 
 #define FI_SERIAL_BELOW 65536 /* elements that one thread makes before a second has woken up: done on one */
 
@@ -98,22 +101,36 @@ int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_pl
 int fi_run_words(const fi_isa *isa, uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high, int threads,
                  fi_poll poll, void *context);
 
-/* The product, on up to `threads` threads; scratch has FI_SCRATCH bytes for each. */
-int fi_multiply(const fi_isa *isa, const fi_product *product, char *scratch, int threads, fi_poll poll, void *context);
+/* ---- steps that matrices are made of ------------------------------------------------------------------- */
 
-/* Columns of normals to Householder vectors, in place: float32 or float64, rows x columns <= rows, `pitch` elements
- * from row to row. Column k becomes v of its entries from k on, 0 above; signs[k] is the factor of column k of Q. */
-int fi_reflectors(fi_dtype dtype, void *v, int64_t rows, int64_t columns, int64_t pitch, double *signs, int threads,
-                  fi_poll poll, void *context);
+/* Fields under "the core's" are for the file that cuts the step into tiles. */
 
-/* The upper factor R of A = R'R in place, n x n, 0 below; 0 if a pivot was not positive. */
-int fi_cholesky(double *a, int64_t n, int64_t pitch);
+typedef struct {
+    const fi_values *values;
+    const fi_plan *plan;
+    fi_piece piece; /* the core's */
+} fi_filling;
 
-/* The inverse, n x n, of an upper triangular matrix. */
-void fi_invert_upper(const double *r, int64_t pitch, double *inverse, int64_t n);
+/* `count` products; where each one's operands lie, in bytes from those of the one before. */
+typedef struct {
+    fi_product product;
+    int64_t count, a_step, b_step, c_step;
+    /* the core's */
+    const fi_isa *isa;
+    char *scratch;
+    int64_t down, across, slab;
+} fi_multiplication;
 
-/* T of n reflectors I - V T V' from gram = V'V, float32 or float64, in its place; work has room for 2 n^2. */
-void fi_triangular_factor(fi_dtype dtype, void *gram, double *work, int64_t n);
+/* sum += the first addend, then the next, ...: float32 or float64, in float64. `step` bytes from one to the next,
+ * pitches in elements. */
+typedef struct {
+    fi_dtype dtype;
+    int64_t rows, columns, count, step, pitch;
+    const char *addends;
+    double *sum;
+    int64_t sum_pitch;
+    int64_t down, across; /* the core's */
+} fi_accumulation;
 
 /* Where `count` numbers lie along an axis of memory: `step * i` bytes from the first, or table[i]. */
 typedef struct {
@@ -130,13 +147,71 @@ typedef struct {
     fi_offsets in_rows, in_columns;
     char *out;
     fi_offsets out_rows, out_columns;
+    int64_t down, across; /* the core's */
 } fi_scaling;
 
-int fi_scale(const fi_scaling *scaling, int threads, fi_poll poll, void *context);
+/* Columns of normals to Householder vectors, in place: float32 or float64, rows x columns <= rows, `pitch` elements
+ * from row to row. Column k becomes v of its entries from k on, 0 above; signs[k] is the factor of column k of Q. */
+typedef struct {
+    fi_dtype dtype;
+    void *v;
+    int64_t rows, columns, pitch;
+    double *signs;
+} fi_reflecting;
 
-/* sum += addend, float32 or float64, in float64. */
-int fi_accumulate(fi_dtype dtype, const void *addend, int64_t addend_pitch, double *sum, int64_t sum_pitch,
-                  int64_t rows, int64_t columns, int threads, fi_poll poll, void *context);
+/* T of n reflectors I - V T V' from gram = V'V, float32 or float64, in its place. */
+typedef struct {
+    fi_dtype dtype;
+    void *gram;
+    int64_t n;
+    char *scratch; /* the core's */
+} fi_triangular;
+
+/* The upper factor R of A = R'R in place, 0 below, and its inverse, both n x n; *positive = 0 if a pivot was not. */
+typedef struct {
+    double *a;
+    int64_t n, pitch;
+    double *inverse;
+    int *positive;
+} fi_factoring;
+
+typedef enum {
+    FI_STEP_FILL,
+    FI_STEP_MULTIPLY,
+    FI_STEP_ACCUMULATE,
+    FI_STEP_SCALE,
+    FI_STEP_REFLECTORS,
+    FI_STEP_TRIANGULAR,
+    FI_STEP_CHOLESKY,
+} fi_step_kind;
+
+typedef struct {
+    fi_step_kind kind;
+    int stage;     /* steps of one stage follow each other in the list; they are done in any order, and side by side */
+    int64_t share; /* of what there is to do, as the caller counts it */
+    union {
+        fi_filling fill;
+        fi_multiplication multiply;
+        fi_accumulation accumulate;
+        fi_scaling scale;
+        fi_reflecting reflectors;
+        fi_triangular triangular;
+        fi_factoring cholesky;
+    } as;
+} fi_step;
+
+/* What the last three do, each by the calling thread. fi_cholesky returns 0 if a pivot was not positive; work has room
+ * for 2 n^2. */
+int fi_cholesky(double *a, int64_t n, int64_t pitch);
+void fi_invert_upper(const double *r, int64_t pitch, double *inverse, int64_t n);
+void fi_triangular_factor(fi_dtype dtype, void *gram, double *work, int64_t n);
+
+#define FI_MOST_TRIANGULAR 128 /* n of triangular factors: so many have room in scratch */
+
+/* Does all steps on up to `threads` threads; scratch has FI_SCRATCH bytes, aligned, for each of them. The shares of the
+ * stages that are done are added to *done before each poll; there is one at the end of each stage if `each`. */
+int fi_run_steps(const fi_isa *isa, fi_step *steps, size_t n, char *scratch, int threads, int each, int64_t *done,
+                 fi_poll poll, void *context);
 
 /* Remembers the process, so that children forked from it stay on one thread, and its CPUs. Call once at load. */
 void fi_parallel_init(void);

@@ -1,110 +1,14 @@
-/* matrix.c - what orthogonal matrices are made of: products cut into tiles, reflectors, triangular factors.
+/* matrix.c - reflectors and triangular factors.
  *
  * All from + - * / sqrt, each rounded once; every sum in the order that docs/stream.md gives. */
 #include <math.h>
-#include <string.h>
 
-#include "fastinit.h"
 #include "fpenv.h"
-#include "parallel.h"
-#include "round.h"
+#include "steps.h"
 
-/* A product's tile: multiples of every TILE_ROWS and of every TILE_COLUMNS, and the longest run of terms that a tile
- * sums before all tiles go on with the next. Measured: benchmarks/README.md, "Orthogonal". */
-#define MOST_COLUMNS 1008
-#define ROW_UNIT 8
-#define COLUMN_UNIT 48
-#define LEAST_ROWS 64
-#define LEAST_COLUMNS 96
-#define SLAB (4 * FI_DEPTH)
-#define TILES_A_THREAD 2
-#define PER_ELEMENT 64 /* terms of a product for which a second thread is as worthwhile as for an element of a fill */
-#define REFLECTORS 16  /* in a tile: a cache line of float32 */
-#define ELEMENTS 32768 /* in a tile of an elementwise operation, or one row of that many */
-
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-/* ---- product ------------------------------------------------------------------------------------------ */
-
-typedef struct {
-    const fi_isa *isa;
-    fi_product product;   /* of one slab */
-    int64_t down, across; /* tiles */
-    char *scratch;
-} product_job;
-
-/* Where part i of `parts` begins: parts as even as whole units allow. */
-static int64_t cut(int64_t length, int64_t unit, int64_t i, int64_t parts) {
-    return fi_least(length, ceil_div(length, unit) * i / parts * unit);
-}
-
-static void do_product_tile(const void *context, uint64_t tile, int thread) {
-    const product_job *j = context;
-    const int64_t size = (int64_t)fi_item_size(j->product.dtype);
-    const int64_t i = (int64_t)tile / j->across, k = (int64_t)tile % j->across;
-    fi_product p = j->product;
-    const int64_t row = cut(p.rows, ROW_UNIT, i, j->down), column = cut(p.columns, COLUMN_UNIT, k, j->across);
-    p.rows = cut(p.rows, ROW_UNIT, i + 1, j->down) - row;
-    p.columns = cut(p.columns, COLUMN_UNIT, k + 1, j->across) - column;
-    p.a += row * p.a_row * size;
-    p.b += column * p.b_column * size;
-    p.c += (row * p.c_row + column) * size;
-    p.row_reach += row;
-    p.column_reach += column;
-    p.diagonal += column - row;
-    j->isa->multiply(&p, j->scratch + (int64_t)thread * FI_SCRATCH);
-}
-
-int fi_multiply(const fi_isa *isa, const fi_product *product, char *scratch, int threads, fi_poll poll, void *context) {
-    const int64_t size = (int64_t)fi_item_size(product->dtype), depth = product->depth;
-    if (product->rows == 0 || product->columns == 0)
-        return 0;
-    product_job j = {.isa = isa,
-                     .product = *product,
-                     .down = ceil_div(product->rows, FI_SCRATCH_A / FI_PITCH / size),
-                     .across = ceil_div(product->columns, MOST_COLUMNS),
-                     .scratch = scratch};
-    const int64_t slab = fi_least(SLAB, isa->terms / (LEAST_ROWS * LEAST_COLUMNS) / FI_DEPTH * FI_DEPTH);
-    const int64_t at_once = isa->terms / fi_least(slab, depth > 0 ? depth : 1);
-    /* half of a triangle's tiles are empty */
-    const int64_t least = threads > 1 ? threads * TILES_A_THREAD * (product->diagonal < FI_ALL ? 4 : 1) : 1;
-    int64_t tiles;
-    while (tiles = j.down * j.across,
-           tiles < least || (tiles < 2 * least && tiles % threads) ||
-               ceil_div(product->rows, j.down) * ceil_div(product->columns, j.across) > at_once) {
-        const int64_t rows = product->rows / (j.down + 1), columns = product->columns / (j.across + 1);
-        if (columns >= LEAST_COLUMNS && (columns >= rows || rows < LEAST_ROWS))
-            j.across++;
-        else if (rows >= LEAST_ROWS)
-            j.down++;
-        else
-            break;
-    }
-    for (int64_t first = 0; first == 0 || first < depth; first += slab) {
-        fi_product *p = &j.product;
-        p->depth = fi_least(depth - first, slab);
-        p->a = product->a + first * product->a_depth * size;
-        p->b = product->b + first * product->b_depth * size;
-        p->row_reach = product->row_reach - first;
-        p->column_reach = product->column_reach - first;
-        p->update = first && product->update == FI_SET ? FI_ADD : product->update;
-        const uint64_t terms = (uint64_t)p->rows * (uint64_t)p->columns * (uint64_t)p->depth;
-        const int stopped =
-            fi_parallel(do_product_tile, &j, (uint64_t)tiles, terms / PER_ELEMENT, threads, poll, context);
-        if (stopped)
-            return stopped;
-    }
-    return 0;
-}
+#define REFLECTORS 16 /* in a tile: a cache line of float32 */
 
 /* ---- reflectors --------------------------------------------------------------------------------------- */
-
-typedef struct {
-    fi_dtype dtype;
-    void *v;
-    int64_t rows, columns, pitch;
-    double *signs;
-} reflector_job;
 
 /* v = x + s |x| e_0 for `columns` columns at once; the squares are summed in float64, row after row. A column of one
  * element is its sign: no reflection. */
@@ -133,21 +37,19 @@ typedef struct {
 DEFINE_REFLECTORS(reflectors_f32, float)
 DEFINE_REFLECTORS(reflectors_f64, double)
 
-static void do_reflector_tile(const void *context, uint64_t tile, int thread) {
-    const reflector_job *j = context;
-    const int64_t first = (int64_t)tile * REFLECTORS, columns = fi_least(j->columns - first, REFLECTORS);
-    (void)thread;
-    if (j->dtype == FI_FLOAT64)
-        reflectors_f64((double *)j->v + first, j->rows, columns, j->pitch, first, j->signs + first);
+static void do_reflector_tile(const void *context, uint64_t tile, fi_worker *worker) {
+    const fi_reflecting *r = context;
+    const int64_t first = (int64_t)tile * REFLECTORS, columns = fi_least(r->columns - first, REFLECTORS);
+    (void)worker;
+    if (r->dtype == FI_FLOAT64)
+        reflectors_f64((double *)r->v + first, r->rows, columns, r->pitch, first, r->signs + first);
     else
-        reflectors_f32((float *)j->v + first, j->rows, columns, j->pitch, first, j->signs + first);
+        reflectors_f32((float *)r->v + first, r->rows, columns, r->pitch, first, r->signs + first);
 }
 
-int fi_reflectors(fi_dtype dtype, void *v, int64_t rows, int64_t columns, int64_t pitch, double *signs, int threads,
-                  fi_poll poll, void *context) {
-    const reflector_job j = {dtype, v, rows, columns, pitch, signs};
-    return fi_parallel(do_reflector_tile, &j, (uint64_t)ceil_div(columns, REFLECTORS), (uint64_t)(rows * columns),
-                       threads, poll, context);
+fi_task fi_reflectors_task(const fi_reflecting *r) {
+    const uint64_t tiles = (uint64_t)(r->columns + REFLECTORS - 1) / REFLECTORS;
+    return (fi_task){do_reflector_tile, r, tiles, (uint64_t)(r->rows * r->columns)};
 }
 
 /* ---- triangular factors ------------------------------------------------------------------------------- */
@@ -214,3 +116,29 @@ void fi_triangular_factor(fi_dtype dtype, void *gram, double *work, int64_t n) {
             ((float *)gram)[i] = (float)inverse[i];
     fi_fpenv_restore(saved);
 }
+
+/* ---- the same as tasks of one tile ----------------------------------------------------------------------- */
+
+static uint64_t cost_of(int64_t n) { return (uint64_t)(n * n * n / 16); }
+
+static void do_triangular_tile(const void *context, uint64_t tile, fi_worker *worker) {
+    const fi_triangular *t = context;
+    (void)tile;
+    fi_triangular_factor(t->dtype, t->gram, (double *)(void *)(t->scratch + (int64_t)worker->number * FI_SCRATCH),
+                         t->n);
+}
+
+fi_task fi_triangular_task(fi_triangular *t, char *scratch) {
+    t->scratch = scratch;
+    return (fi_task){do_triangular_tile, t, t->n > 0, cost_of(t->n)};
+}
+
+static void do_cholesky_tile(const void *context, uint64_t tile, fi_worker *worker) {
+    const fi_factoring *f = context;
+    (void)tile, (void)worker;
+    if (!fi_cholesky(f->a, f->n, f->pitch))
+        *f->positive = 0;
+    fi_invert_upper(f->a, f->pitch, f->inverse, f->n);
+}
+
+fi_task fi_cholesky_task(const fi_factoring *f) { return (fi_task){do_cholesky_tile, f, f->n > 0, 2 * cost_of(f->n)}; }

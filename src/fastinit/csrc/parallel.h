@@ -4,14 +4,32 @@
 
 #include <stdint.h>
 
-#include "fastinit.h"
+#include "team.h"
 
-/* Does one tile of a job; `thread` is below the number asked for. */
-typedef void (*fi_tile)(const void *job, uint64_t tile, int thread);
+/* Does one tile of a job. One that takes long looks for signals by fi_look, and may leave the rest undone then. */
+typedef void fi_tile(const void *job, uint64_t tile, fi_worker *worker);
 
-/* Does tiles 0 .. tiles - 1 on up to `threads` threads; `cost`, that of all of them, is in elements of a fill. Returns
- * 0, or what poll returned, or FI_FORKED: then some tiles have not been done. */
-int fi_parallel(fi_tile do_tile, const void *job, uint64_t tiles, uint64_t cost, int threads, fi_poll poll,
-                void *context);
+/* Tiles 0 .. tiles - 1 of a job, in any order; `cost`, that of all of them, is in elements of a fill. */
+typedef struct {
+    fi_tile *do_tile;
+    const void *job;
+    uint64_t tiles, cost;
+} fi_task;
+
+/* Does a task on up to `threads` threads. Returns 0, or what poll returned, or FI_FORKED: then some tiles have not been
+ * done. */
+int fi_parallel(const fi_task *task, int threads, fi_poll poll, void *context);
+
+/* Tasks that may be done side by side: all of a stage are done before the next one begins. */
+typedef struct {
+    const fi_task *tasks;
+    size_t count;
+    int64_t share; /* of what there is to do, as the caller counts it */
+} fi_stage;
+
+/* Does the stages, one after the other. The calling thread adds the shares of those that are done to *done before it
+ * polls; it also polls at the end of each of them if `each`. */
+int fi_parallel_stages(const fi_stage *stages, size_t count, int threads, int each, int64_t *done, fi_poll poll,
+                       void *context);
 
 #endif

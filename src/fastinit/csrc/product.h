@@ -132,7 +132,8 @@ static void PFN(pack_b)(const fi_product *p, int64_t first, int64_t depth, int64
     }
 }
 
-static void PFN(multiply)(const fi_product *p, char *scratch) {
+static size_t PFN(multiply)(const fi_product *p, char *scratch) {
+    size_t packed = 0;
     REAL *a = (REAL *)scratch, *b = (REAL *)(scratch + FI_SCRATCH_A);
     const int by_rows = p->a_depth == 1;
     for (int64_t first = 0; first == 0 || first < p->depth; first += FI_DEPTH) {
@@ -141,9 +142,10 @@ static void PFN(multiply)(const fi_product *p, char *scratch) {
         PFN(pack_a)(p, first, depth, by_rows, a);
         for (int64_t group = 0; group < p->columns; group += FI_GROUP * TILE_COLUMNS) {
             const int64_t end = fi_least(p->columns, group + FI_GROUP * TILE_COLUMNS);
-            if (end - 1 + p->column_reach <= first)
+            if (end - 1 + p->column_reach <= first || end - 1 + p->diagonal < 0)
                 continue;
             PFN(pack_b)(p, first, depth, group, end - group, b);
+            packed += (size_t)((end - group) * depth) * sizeof(REAL);
             for (int64_t i = 0; i < p->rows; i += TILE_ROWS)
                 for (int64_t j = group; j < end; j += TILE_COLUMNS) {
                     const int64_t rows = fi_least(p->rows - i, TILE_ROWS), columns = fi_least(end - j, TILE_COLUMNS);
@@ -156,6 +158,7 @@ static void PFN(multiply)(const fi_product *p, char *scratch) {
                 }
         }
     }
+    return packed;
 }
 
 #undef TILE_COLUMNS

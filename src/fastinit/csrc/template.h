@@ -223,11 +223,11 @@ static void FN(convert)(const fi_values *values, const uint32_t *words, size_t b
     }
 }
 
-static void FN(multiply)(const fi_product *p, char *scratch) {
+static size_t FN(multiply)(const fi_product *p, char *scratch) {
     if (p->dtype == FI_FLOAT64)
-        FN(multiply_f64)(p, scratch);
+        return FN(multiply_f64)(p, scratch);
     else
-        FN(multiply_f32)(p, scratch);
+        return FN(multiply_f32)(p, scratch);
 }
 
 const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(list), FN(words), FN(convert), FN(multiply), GROUPS *PAIR, TERMS};

@@ -5,10 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fastinit.h"
 #include "pages.h"
-#include "parallel.h"
 #include "placing.h"
+#include "steps.h"
 
 /* Elements of a tile. Measured: docs/performance.md, "Tiles and threads". */
 #define RUN_TILE 16384   /* of a run of flat indices that are neighbours in memory, or along one axis */
@@ -303,9 +302,9 @@ static void do_gather_tile(const job *j, const fi_piece *piece, uint64_t tile) {
     }
 }
 
-static void do_tile(const void *context, uint64_t tile, int thread) {
+static void do_tile(const void *context, uint64_t tile, fi_worker *worker) {
     const job *j = context;
-    (void)thread;
+    (void)worker;
     /* of tensors that take turns in memory, one tile of each, so that they share cache lines while these last */
     if (j->interleaved)
         j->fill_tile(j, &j->pieces[tile % j->count], tile / j->count);
@@ -313,9 +312,9 @@ static void do_tile(const void *context, uint64_t tile, int thread) {
         j->fill_tile(j, &j->pieces[tile / j->tiles], tile % j->tiles);
 }
 
-static void do_words_tile(const void *context, uint64_t tile, int thread) {
+static void do_words_tile(const void *context, uint64_t tile, fi_worker *worker) {
     const job *j = context;
-    (void)thread;
+    (void)worker;
     uint64_t done = tile * RUN_TILE, left = j->elements - done;
     left = left < RUN_TILE ? left : RUN_TILE;
     while (left) {
@@ -332,15 +331,8 @@ static void do_words_tile(const void *context, uint64_t tile, int thread) {
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 
-int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int threads, fi_poll poll, void *context) {
-    const fi_piece piece = {values, plan->out};
-    return fi_run_each(isa, &piece, 1, plan, threads, poll, context);
-}
-
-int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_plan *plan, int threads, fi_poll poll,
-                void *context) {
-    if (!n)
-        return 0;
+/* `n` tensors, filled by one plan. */
+static job job_of(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_plan *plan) {
     job j = {.isa = isa, .plan = plan, .pieces = pieces, .count = n, .elements = 1, .run_axis = -1};
     const int last = plan->naxes - 1;
     int nearest = last; /* the axis with the smallest step of flat index */
@@ -397,11 +389,39 @@ int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_pl
         j.fresh = fi_is_fresh(pieces->out, (size_t)plan->axes[last].count * size);
     if (n > 1 && last >= 0)
         j.interleaved = llabs(pieces[1].out - pieces[0].out) < llabs(plan->axes[0].byte_step);
-    return j.elements ? fi_parallel(do_tile, &j, n * j.tiles, n * j.elements, threads, poll, context) : 0;
+    return j;
+}
+
+static fi_task task_of(const job *j) {
+    return (fi_task){do_tile, j, j->elements ? j->count * j->tiles : 0, j->count * j->elements};
+}
+
+int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int threads, fi_poll poll, void *context) {
+    const fi_piece piece = {values, plan->out};
+    return fi_run_each(isa, &piece, 1, plan, threads, poll, context);
+}
+
+int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_plan *plan, int threads, fi_poll poll,
+                void *context) {
+    if (!n)
+        return 0;
+    const job j = job_of(isa, pieces, n, plan);
+    const fi_task task = task_of(&j);
+    return fi_parallel(&task, threads, poll, context);
+}
+
+size_t fi_fill_room(void) { return sizeof(job); }
+
+fi_task fi_fill_task(void *room, const fi_isa *isa, fi_filling *filling) {
+    job *j = room;
+    filling->piece = (fi_piece){filling->values, filling->plan->out};
+    *j = job_of(isa, &filling->piece, 1, filling->plan);
+    return task_of(j);
 }
 
 int fi_run_words(const fi_isa *isa, uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high, int threads,
                  fi_poll poll, void *context) {
     const job j = {.elements = count, .isa = isa, .words = out, .key = key, .low = low, .high = high};
-    return fi_parallel(do_words_tile, &j, ceil_div(count, RUN_TILE), count, threads, poll, context);
+    const fi_task task = {do_words_tile, &j, ceil_div(count, RUN_TILE), count};
+    return fi_parallel(&task, threads, poll, context);
 }

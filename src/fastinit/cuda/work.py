@@ -54,7 +54,7 @@ class DeviceWork(Work):
         Called with each share of a fill's cost once it is described: nobody waits for the device.
     """
 
-    breadth = 2  # 65,536 x 512 then has about as many tiles at once as a large device has multiprocessors
+    at_once, part = 1 << 24, 16  # 65,536 x 512 has as many tiles at once as a large device has multiprocessors
 
     def __init__(self, queue: Queue, empty: Callable[..., Array], advance: Advance) -> None:
         self.place = queue.driver, queue.device

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _kernels, plan
 from ..arrays import check_shape, empty_beside
+from ..progress import unheard
 from ..walks import Step, Walk, through, walk_of
 from .kind import BLOCK, Advance, Kind, stacked_alike
 
@@ -233,7 +234,7 @@ class Pasted(Composed):
         if array.size == 0:
             return
         if axis == len(self.shape):
-            self._fill_hole(walk, array, threads, _unheard)
+            self._fill_hole(walk, array, threads, unheard)  # counted when `onto` was written
             return
         inside = self._inside(walk, axis, array.shape)
         along = walk.along(axis)
@@ -327,7 +328,3 @@ def scattered(
         memory = array[(*before, listed)] if keep else empty_beside(array, shape)
         fill(memory, part)
         array[(*before, listed)] = memory
-
-
-def _unheard(share: int) -> None:
-    """Ignores progress: these elements were counted when `onto` was written."""

@@ -14,6 +14,7 @@ from ..arrays import is_seen_in
 from ..initializers.names import Initializer
 from ..initializers.parameters import to_json
 from ..initializers.scales import counted_axes
+from ..progress import unheard
 from ..threads import resolve_threads
 from ..walks import Step, Walk
 
@@ -244,6 +245,8 @@ def offsets_of(step: Step, n: int) -> np.ndarray:
 
 def in_elements(advance: Advance, cost: int, size: int) -> Advance:
     """What to call with shares of `cost` so that `advance` is called with shares of `size`."""
+    if advance is unheard:
+        return unheard
     done = 0
 
     def advanced(share: int) -> None:

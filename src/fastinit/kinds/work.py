@@ -53,12 +53,15 @@ class Work(ABC):
     ----------
     place : hashable
         Which memory this is. Arrays of one place are of no use in another.
-    breadth : int
-        How many times as much is worth doing side by side as on a CPU.
+    at_once : int
+        Elements that are best made at once where more are made one after the other.
+    part : int
+        And at most, unless they are few: one in so many of all.
     """
 
     place: Hashable
-    breadth: int = 1
+    at_once: int = 1 << 19
+    part: int = 32
 
     # ---- memory -------------------------------------------------------------------------------------------
 
