@@ -211,6 +211,22 @@ def test_intercept_fills_what_is_there(gpu):
     assert intercepting._is_fillable(there)
 
 
+def test_intercept_and_shards_of_orthogonal_matrices(gpu, process_group):
+    there, here = gpu.move(torch.zeros(30, 20)), torch.zeros(30, 20)
+    for tensor in (here, there):
+        with ft.intercept(seed=2) as count:
+            torch.nn.init.orthogonal_(tensor)
+        assert count.fills == 1
+    assert same(here, there)
+    mesh = DeviceMesh("cpu", [0])
+    for shape in ((20, 20), (200, 6)):
+        tensor = distribute_tensor(torch.zeros(shape), mesh, [Shard(0)])
+        gpu.move(tensor.to_local())
+        ft.orthogonal_(tensor, seed=1, name="w")
+        assert same(tensor.to_local(), ft.orthogonal_(torch.zeros(shape), seed=1, name="w"))
+    assert gpu.launches
+
+
 def test_fill_by_the_general_function(gpu):
     """`fastinit.cuda.fill` of a tensor: by DLPack, on torch's current stream."""
 

@@ -118,6 +118,17 @@ def test_gathered_elements_of_one_axis(device):
     assert (array == recipe.take(rows)).all()
 
 
+@pytest.mark.parametrize("kind", ["normal", "orthogonal", "eye"])
+def test_steps_along_an_axis_of_one_position_do_not_matter(device, kind):
+    array = np.lib.stride_tricks.as_strided(np.zeros(6, np.float32), (1, 6), (3, 4))
+    recipe = fi.recipe(kind, (1, 6), seed=0)
+    stacked = fi.stack([recipe.part(0), fi.literal(recipe[0])])
+    fi.cuda.fill(OnDevice(array), recipe)
+    assert (array == recipe[...]).all()
+    fi.cuda.fill(OnDevice(array), stacked.part(np.s_[1:]))
+    assert (array == recipe[...]).all()
+
+
 # ---- what is refused -------------------------------------------------------------------------------------------
 
 
@@ -142,7 +153,12 @@ def test_memory_that_is_refused(device):
     overlapping = np.lib.stride_tricks.as_strided(np.zeros(10, np.float32), (5, 6), (4, 4))
     assert "overlaps itself" in refused(OnDevice(overlapping), error=ValueError)
     unaligned = np.zeros(124, np.uint8)[1:121].view(np.float32).reshape(5, 6)
-    assert "not aligned" in refused(OnDevice(unaligned), error=ValueError)
+    q = fi.recipe("orthogonal", (5, 6), seed=0)
+    for recipe in (R, q, fi.concatenate([R.part(np.s_[:3]), q.part(np.s_[3:])])):
+        with pytest.raises(ValueError, match="not aligned") as caught:
+            fi.cuda.fill(OnDevice(unaligned), recipe)
+        assert not hasattr(caught.value, "__notes__"), "nothing has been written"
+        assert not unaligned.any()
     masked = out()
     masked.__cuda_array_interface__["mask"] = masked
     assert "masked" in refused(masked)

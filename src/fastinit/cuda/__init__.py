@@ -18,7 +18,7 @@ from . import cache
 from .driver import Driver, device_numbered, installed
 from .exported import current_stream, memory_of, stream_number
 from .memory import Memory
-from .queue import Queue
+from .queue import Queue, check_aligned
 
 __all__ = ["describe", "fill"]
 
@@ -133,6 +133,7 @@ def write(
         memory = Memory.at(queue, address, shape, strides, numpy_dtype(dtype_of(recipe)), owner)
         if memory.overlaps_itself():
             raise ValueError("out overlaps itself: two of its elements share memory")
+        check_aligned(address, [step for n, step in zip(shape, strides) if n > 1], memory.itemsize)
         write_region(recipe, region, memory, rows)
 
 

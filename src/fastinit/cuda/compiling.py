@@ -35,6 +35,7 @@ COPY_BYTES = 24 + 40 * 64
 OLDEST = 70
 
 
+@functools.cache
 def module_of(distribution: str, dtype: str) -> tuple[str, Sequence[str], Sequence[str]]:
     """The file, the kernels and the macros of a distribution in a dtype."""
     macros = (
@@ -50,6 +51,7 @@ def module_of(distribution: str, dtype: str) -> tuple[str, Sequence[str], Sequen
 STEPS, STEP_WORDS = 16, 25
 
 
+@functools.cache
 def matrix_module(precision: str) -> tuple[str, Sequence[str], Sequence[str]]:
     """The same for what orthogonal matrices are made of, in float32 or float64."""
     return "cuda_matrix.cu", ("stage",), (f"DTYPE={DTYPES[precision]}", f"STAGE_BYTES={16 + 8 * STEP_WORDS * STEPS}")

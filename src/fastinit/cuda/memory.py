@@ -12,7 +12,7 @@ from .. import _kernels
 from ..arrays import overlaps_itself
 from ..kinds.work import Advance
 from ..walks import Walk
-from .queue import Allocation, CopyAxis, Queue, check_aligned
+from .queue import Allocation, CopyAxis, Queue
 from .work import DeviceWork
 
 
@@ -76,8 +76,7 @@ class Memory:
         return self.new(shape, self.dtype)
 
     def work(self, advance: Advance) -> DeviceWork:
-        """What makes an orthogonal matrix in this memory; ValueError where its elements are not aligned."""
-        check_aligned(self.address, self.strides, self.itemsize)
+        """What makes an orthogonal matrix in this memory."""
         return DeviceWork(self.queue, self.new, advance)
 
     # ---- what an ndarray has ---------------------------------------------------------------------------------

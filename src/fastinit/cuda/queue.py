@@ -114,7 +114,7 @@ class Queue:
             return
         size = {"float32": 4, "float64": 8}.get(values.dtype, 2)
         unit = 16 // size
-        check_aligned(address, [step for _, _, step, _ in axes], size)
+        check_aligned(address, [step for count, _, step, _ in axes if count > 1], size)
         if values.distribution == "constant":  # whatever its index: that of its address keeps to the device's lines
             first, axes = address // size, [(count, step // size, step, None) for count, _, step, _ in axes]
         if not axes or (len(axes) == 1 and axes[0][3] is None and axes[0][1:3] == (1, size)):
@@ -160,8 +160,8 @@ class Queue:
 
     def copy(self, source: int, target: int, size: int, axes: Sequence[CopyAxis]) -> None:
         """Copy elements of `size` bytes from one address to another, along axes with a step or a table each."""
-        check_aligned(source, [axis[1] for axis in axes], size)
-        check_aligned(target, [axis[2] for axis in axes], size)
+        check_aligned(source, [axis[1] for axis in axes if axis[0] > 1], size)
+        check_aligned(target, [axis[2] for axis in axes if axis[0] > 1], size)
         elements = math.prod(axis[0] for axis in axes)
         if not elements:
             return

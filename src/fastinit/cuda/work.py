@@ -19,9 +19,6 @@ TILE = {"float32": 128, "float64": 64}
 ELEMENTS = 8 * THREADS
 #: Columns of reflectors that a block of threads makes.
 GROUP = 32
-#: Elements of a Gaussian that are made at once: this part of a result, but no fewer and no more than so many. 65,536 x
-#: 512 then has about as many tiles at once as a large device has multiprocessors.
-PART, LEAST_AT_ONCE, MOST_AT_ONCE = 16, 1 << 19, 1 << 22
 #: Terms of a product that are summed before they are added to it: part of the stream version.
 RUN = 256
 #: A reach or a diagonal that leaves out nothing.
@@ -57,6 +54,8 @@ class DeviceWork(Work):
         Called with each share of a fill's cost once it is described: nobody waits for the device.
     """
 
+    at_once, part = 1 << 24, 16  # 65,536 x 512 has as many tiles at once as a large device has multiprocessors
+
     def __init__(self, queue: Queue, empty: Callable[..., Array], advance: Advance) -> None:
         self.place = queue.driver, queue.device
         self._queue = queue
@@ -71,9 +70,6 @@ class DeviceWork(Work):
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype, order: str = "C") -> Array:
         return self._empty(shape, np.dtype(dtype), order)
-
-    def at_once(self, elements: int) -> int:
-        return min(max(elements // PART, LEAST_AT_ONCE), MOST_AT_ONCE)
 
     def keep(self, arrays: list[Array]) -> Any:
         """None while a graph is captured, where nothing is made yet."""
@@ -132,21 +128,21 @@ class DeviceWork(Work):
 
     def accumulate(self, total: Array, addends: Array) -> None:
         rows, columns = total.shape
-        words = (total.address, _steps(total)[0], *_matrix(addends), rows, columns, len(addends))
+        words = (total.address, _down(total), *_matrix(addends), rows, columns, len(addends))
         self._add(0, PRECISIONS[addends.itemsize], ACCUMULATE, _ceil(rows * columns, ELEMENTS), words, total, addends)
 
     def reflectors(self, v: Array, signs: Array) -> None:
-        words = (v.address, _steps(v)[0], *v.shape, signs.address)
+        words = (v.address, _down(v), *v.shape, signs.address)
         self._add(0, PRECISIONS[v.itemsize], REFLECT, _ceil(v.shape[1], GROUP), words, v, signs)
 
     def triangular_factor(self, gram: Array) -> None:
         n = len(gram)
         inverse = self.empty((n, n), np.dtype(np.float64))
-        words = (gram.address, _steps(gram)[0], n, inverse.address, n)
+        words = (gram.address, _down(gram), n, inverse.address, n)
         self._add(0, PRECISIONS[gram.itemsize], FACTOR, 1, words, gram, inverse)
 
     def cholesky(self, a: Array, inverse: Array) -> None:
-        words = (a.address, _steps(a)[0], len(a), inverse.address, _steps(inverse)[0])
+        words = (a.address, _down(a), len(a), inverse.address, _down(inverse))
         self._add(0, "float64", CHOLESKY, 1, words, a, inverse)
 
     def put(
@@ -187,7 +183,8 @@ class DeviceWork(Work):
         phases, self._phases, self._used = self._phases, [], 0
         for phase in phases:
             for precision, steps in phase.items():
-                steps.sort(key=lambda step: step.kind not in SERIAL)
+                if len(steps) > 1:
+                    steps.sort(key=_begins_late)
                 for low in range(0, len(steps), STEPS):
                     self._launch(precision, steps[low : low + STEPS])
         del self._room[:-1]
@@ -221,29 +218,38 @@ class DeviceWork(Work):
         self._queue.stage(precision, packed.ljust(16 + 8 * STEP_WORDS * STEPS, b"\0"), units)
 
 
+def _begins_late(step: Step) -> bool:
+    return step.kind not in SERIAL
+
+
 def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
 def _wanted(rows: int, columns: int, diagonal: int, side: int) -> int:
     """Tiles of a product that have elements that are wanted."""
+    down = _ceil(rows, side)
+    if diagonal >= rows:
+        return down * _ceil(columns, side)
     ends = (min(left + side, columns) - 1 + diagonal for left in range(0, columns, side))
-    return sum(min(_ceil(rows, side), end // side + 1) for end in ends)
+    return sum(min(down, end // side + 1) for end in ends)
 
 
 def _turned(matrix: Array) -> Array:
     return matrix.transpose((*range(matrix.ndim - 2), matrix.ndim - 1, matrix.ndim - 2))
 
 
-def _steps(matrix: Array) -> tuple[int, ...]:
-    """Steps in elements."""
-    return tuple(stride // matrix.itemsize for stride in matrix.strides)
+def _down(matrix: Array) -> int:
+    """The step from row to row, in elements."""
+    return int(matrix.strides[0]) // int(matrix.itemsize)
 
 
 def _matrix(matrix: Array) -> tuple[int, int, int, int]:
     """As fi_matrix: where it is, and its steps down, across, and to the next one."""
-    steps = _steps(matrix)
-    return matrix.address, steps[-2], steps[-1], steps[0] if matrix.ndim == 3 else 0
+    strides, size = matrix.strides, matrix.itemsize
+    return (
+        matrix.address, strides[-2] // size, strides[-1] // size, strides[0] // size if len(strides) == 3 else 0,
+    )  # fmt: skip
 
 
 def _bits(number: float) -> int:

@@ -11,8 +11,6 @@ from .work import Advance, Array, Indices, Offsets, Work
 
 #: Elements that are made at once for each thread, so that they last in its cache; and at most.
 AT_ONCE_A_THREAD, MOST_AT_ONCE = 1 << 18, 1 << 21
-#: Unless they are as few as this, they are no larger part of a result than that.
-FEW, PART = 1 << 18, 32
 
 
 class HostWork(Work):
@@ -22,15 +20,13 @@ class HostWork(Work):
 
     def __init__(self, threads: int, advance: Advance) -> None:
         self._threads = threads
+        self.at_once = min(threads * AT_ONCE_A_THREAD, MOST_AT_ONCE)
         self._heard = None if advance is unheard else advance
         self._scratch = scratch_for(threads)
         self._steps = _kernels.Steps()
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype, order: str = "C") -> np.ndarray:
         return np.empty(shape, dtype, order=order)  # type: ignore[call-overload]
-
-    def at_once(self, elements: int) -> int:
-        return min(max(elements // PART, FEW), self._threads * AT_ONCE_A_THREAD, MOST_AT_ONCE)
 
     def draw(self, values: _kernels.Values, out: np.ndarray, rows: Indices, columns: Indices) -> None:
         (top, down, row_table), (left, across, column_table) = rows, columns

@@ -53,19 +53,21 @@ class Work(ABC):
     ----------
     place : hashable
         Which memory this is. Arrays of one place are of no use in another.
+    at_once : int
+        Elements that are best made at once where more are made one after the other.
+    part : int
+        And at most, unless they are few: one in so many of all.
     """
 
     place: Hashable
+    at_once: int = 1 << 19
+    part: int = 32
 
     # ---- memory -------------------------------------------------------------------------------------------
 
     @abstractmethod
     def empty(self, shape: tuple[int, ...], dtype: np.dtype, order: str = "C") -> Array:
         """Memory that nobody has written to; its elements are neighbours along rows ("C") or columns ("F")."""
-
-    @abstractmethod
-    def at_once(self, elements: int) -> int:
-        """Elements of a Gaussian that are best made at once, where a result of so many needs all of them in turn."""
 
     def keep(self, arrays: list[Array]) -> Any:
         """What later fills of this place may `recall`, or None; steps that make the arrays have been described."""
