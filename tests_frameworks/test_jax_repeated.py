@@ -101,6 +101,25 @@ def test_a_call_is_what_it_is_by_itself(seed, monkeypatch):
         assert outcome(*each) == expected, each
 
 
+def test_complex_numbers_are_jaxs_of_the_same_scale():
+    key, shape = jax.random.key(7), (4, 3)
+    for scale in (0.5, 1.0, 1, True):
+        ours, theirs = (module.normal(scale)(key, shape, jnp.complex64) for module in (init, jax.nn.initializers))
+        assert (ours == theirs).all()
+
+
+def test_words_as_a_key_where_settings_change():
+    initialize, words = init.normal(), jax.random.PRNGKey(7)
+    made = initialize(words, (4, 3))
+    with jax.legacy_prng_key("error"), pytest.raises(ValueError, match="Legacy uint32 key"):
+        initialize(words, (4, 3))
+    with jax.legacy_prng_key("warn"), pytest.warns(UserWarning, match="Legacy uint32 key"):
+        initialize(words, (4, 3))
+    with jax.default_prng_impl("rbg"), pytest.raises(TypeError, match="invalid PRNG key data"):
+        initialize(words, (4, 3))
+    assert (initialize(words, (4, 3)) == made).all()
+
+
 def test_a_default_float_that_changes():
     initialize = init.he_normal()
     for wide in (False, True, False):
