@@ -140,26 +140,28 @@ def _made(name: str, args: tuple[Any, ...]) -> _Theirs:
 
 
 def _expected(theirs: _Theirs, key: Any, shape: Any, dtype: Any, out_sharding: Any) -> jax.ShapeDtypeStruct:
-    """JAX checks the arguments, by its own function, without filling; traced once for such as are the same to it."""
+    """JAX checks the arguments, by its own function, without filling."""
     shape = tuple(shape) if isinstance(shape, list) else shape
-    concrete = isinstance(key, jax.Array) and not isinstance(key, jax.core.Tracer)
-    if concrete and type(shape) is tuple and _INT.issuperset(map(type, shape)) and _is_hashable((dtype, out_sharding)):
-        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            key = jax.random.wrap_key_data(key)  # settings decide which keys these words are
-        given = jax.ShapeDtypeStruct(key.shape, key.dtype)
-        return theirs.traced.eval_shape(given, shape, dtype, out_sharding)
-    return jax.eval_shape(lambda: theirs.init(key, shape, dtype, out_sharding))
+    given = _as_argument(key)
+    # to JAX, lengths that are equal are one argument, whatever their types are
+    if given is None or type(shape) is not tuple or not _INT.issuperset(map(type, shape)):
+        return jax.eval_shape(lambda: theirs.init(key, shape, dtype, out_sharding))
+    return theirs.traced.eval_shape(given, shape, dtype, out_sharding)
 
 
 _INT = frozenset({int})
 
 
-def _is_hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
+def _as_argument(key: Any) -> jax.ShapeDtypeStruct | None:
+    """What one key is to a traced function; None for what is being traced itself, and for what may be no key."""
+    if not isinstance(key, jax.Array) or isinstance(key, jax.core.Tracer):
+        return None
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        try:
+            key = jax.random.wrap_key_data(key)  # settings say which keys these words are
+        except (TypeError, ValueError):
+            return None
+    return jax.ShapeDtypeStruct((), key.dtype) if key.shape == () else None
 
 
 def _initializer(theirs: _Theirs, name: str, default_dtype: Any, **parameters: Any) -> Initializer:
@@ -171,11 +173,11 @@ def _initializer(theirs: _Theirs, name: str, default_dtype: Any, **parameters: A
             if jnp.issubdtype(dtype, jnp.complexfloating):
                 return theirs.init(key, shape, dtype, out_sharding)
             check_dtype(jnp.dtype(dtype))
-        words = jax.random.key_data(key)  # refuses what is no key, or one that settings do not allow
         expected = _expected(theirs, key, shape, dtype, out_sharding)
         if expected.dtype.name not in DTYPES:
             raise TypeError(f"{expected.dtype.name} cannot be filled; known dtypes: {', '.join(DTYPES)}")
         description = describe(name, **{name: _plain(name, value) for name, value in parameters.items()})
+        words = jax.random.key_data(key)  # refuses also words as a key, where settings do
         return filled(description, words, expected.shape, expected.dtype, key, out_sharding)
 
     return init

@@ -368,7 +368,7 @@ def _call_on_nothing(method: str, dtype: torch.dtype, device: Any, *args: Any, *
         getattr(torch.empty(0, dtype=dtype, device=device), method)(*args, **kwargs)
 
 
-@functools.lru_cache(maxsize=256, typed=True)
+@functools.lru_cache(maxsize=256)
 def _accepted_by_torch(method: str, dtype: torch.dtype, *args: float) -> None:
     """The same for numbers that torch has refused or not once and for all."""
     _call_on_nothing(method, dtype, "cpu", *args)
