@@ -47,14 +47,22 @@ typedef struct {
 
 static inline int64_t fi_least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* Blocks that follow each other. */
+typedef struct {
+    uint64_t first, count;
+} fi_blocks;
+
 /* One instruction set's kernels. */
 typedef struct {
     const char *name;
     /* Elements first .. first + count - 1 of the tensor into contiguous memory, aligned or not. */
     void (*fill)(const fi_values *values, uint64_t first, size_t count, void *out);
-    /* The elements of `count` <= FI_LIST blocks anywhere into contiguous memory. `out` has room for those of FI_LIST
-     * blocks, and `blocks` for as many: what is behind `count` is overwritten. */
-    void (*list)(const fi_values *values, uint64_t *blocks, size_t count, void *out);
+    /* The elements of `count` runs of at most FI_LIST blocks, anywhere, into contiguous memory, which has room for the
+     * next multiple of FI_ROOM blocks. */
+    void (*list)(const fi_values *values, const fi_blocks *runs, size_t count, void *out);
+    /* Rows to columns: element c of from[r], four bytes each, to out + c step + 4 r. */
+    void (*transpose)(char *out, int64_t step, const char *const *from, int64_t rows, int64_t columns, int stream);
+    void (*stream_end)(void);
     /* Raw words of the blocks whose 128-bit counter starts at (low, high). */
     void (*words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high);
     /* The elements that `blocks` blocks of given words stand for; not for constants. */
@@ -65,7 +73,8 @@ typedef struct {
     int64_t terms;   /* of a product, that one call should do at most: a signal waits that long */
 } fi_isa;
 
-#define FI_LIST 768 /* a multiple of LISTED * BLOCKS of every instruction set */
+#define FI_LIST 768 /* a multiple of GROUPS * BLOCKS of every instruction set */
+#define FI_ROOM 8   /* a multiple of BLOCKS of every instruction set */
 
 extern const fi_isa fi_isa_base;
 extern const fi_isa fi_isa_avx2;

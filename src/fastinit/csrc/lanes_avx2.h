@@ -20,6 +20,8 @@ typedef __m256d m64;
 
 LANE u64v u64_set(uint64_t x) { return _mm256_set1_epi64x((long long)x); }
 LANE u64v u64_load(const uint64_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+LANE void u64_store(uint64_t *p, u64v x) { _mm256_storeu_si256((__m256i *)p, x); }
+LANE u64v u64_load_slots(const uint64_t *p) { return _mm256_permute4x64_epi64(u64_load(p), 0xD8); }
 LANE u64v u64_of_u32(u32v x) { return x; }
 LANE u32v u32_of_u64(u64v x) { return x; }
 LANE u64v u64_add(u64v a, u64v b) { return _mm256_add_epi64(a, b); }
@@ -56,18 +58,39 @@ LANE u64v philox_highs(int round, u64v p, u64v q) { return round & 1 ? SHUFFLE2(
 LANE u64v philox_lows(int round, u64v x, u64v m, u64v p, u64v q) {
     return round < 9 ? _mm256_mullo_epi32(x, m) : SHUFFLE2(p, q, 0x88);
 }
+LANE u64v philox_first(u64v x1, u64v x3) { return SHUFFLE2(x3, x1, 0x88); }
 LANE u64v philox_first_lows(u64v p, u64v q) { return SHUFFLE2(p, q, 0x88); }
 LANE u64v philox_last(u64v x) { return _mm256_shuffle_epi32(x, 0xB1); }
 
 LANE u32v u32_set(uint32_t x) { return _mm256_set1_epi32((int)x); }
 LANE u32v u32_load(const uint32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 LANE void u32_store(uint32_t *p, u32v x) { _mm256_storeu_si256((__m256i *)p, x); }
+LANE void u32_stream(uint32_t *p, u32v x) { _mm256_stream_si256((__m256i *)p, x); }
+LANE void stream_end(void) { _mm_sfence(); }
 LANE u32v u32_add(u32v a, u32v b) { return _mm256_add_epi32(a, b); }
 LANE u32v u32_sub(u32v a, u32v b) { return _mm256_sub_epi32(a, b); }
 LANE u32v u32_and(u32v a, u32v b) { return _mm256_and_si256(a, b); }
 LANE u32v u32_xor(u32v a, u32v b) { return _mm256_xor_si256(a, b); }
 #define u32_shl(x, n) _mm256_slli_epi32(x, n)
 #define u32_shr(x, n) _mm256_srli_epi32(x, n)
+LANE void u32_transpose(u32v row[8]) {
+    u32v half[8];
+    for (int i = 0; i < 8; i += 2) {
+        half[i] = _mm256_unpacklo_epi32(row[i], row[i + 1]);
+        half[i + 1] = _mm256_unpackhi_epi32(row[i], row[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        row[i] = _mm256_unpacklo_epi64(half[i], half[i + 2]);
+        row[i + 1] = _mm256_unpackhi_epi64(half[i], half[i + 2]);
+        row[i + 2] = _mm256_unpacklo_epi64(half[i + 1], half[i + 3]);
+        row[i + 3] = _mm256_unpackhi_epi64(half[i + 1], half[i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        const u32v a = row[i], b = row[i + 4];
+        row[i] = _mm256_permute2x128_si256(a, b, 0x20);
+        row[i + 4] = _mm256_permute2x128_si256(a, b, 0x31);
+    }
+}
 LANE u32v u32_xor_masked(u32v a, u32v b, u32v c, u32v m) { return u32_xor(a, u32_and(u32_xor(b, c), m)); }
 
 LANE f32v f32_set(float x) { return _mm256_set1_ps(x); }

@@ -20,6 +20,10 @@ typedef __mmask8 m64;
 
 LANE u64v u64_set(uint64_t x) { return _mm512_set1_epi64((long long)x); }
 LANE u64v u64_load(const uint64_t *p) { return _mm512_loadu_si512(p); }
+LANE void u64_store(uint64_t *p, u64v x) { _mm512_storeu_si512(p, x); }
+LANE u64v u64_load_slots(const uint64_t *p) {
+    return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0), u64_load(p));
+}
 LANE u64v u64_of_u32(u32v x) { return x; }
 LANE u32v u32_of_u64(u64v x) { return x; }
 LANE u64v u64_add(u64v a, u64v b) { return _mm512_add_epi64(a, b); }
@@ -47,12 +51,41 @@ LANE u64v u64_blend(u64v low, u64v high) { return _mm512_mask_blend_epi32(0xAAAA
 LANE u32v u32_set(uint32_t x) { return _mm512_set1_epi32((int)x); }
 LANE u32v u32_load(const uint32_t *p) { return _mm512_loadu_si512(p); }
 LANE void u32_store(uint32_t *p, u32v x) { _mm512_storeu_si512(p, x); }
+LANE void u32_stream(uint32_t *p, u32v x) { _mm512_stream_si512((__m512i *)p, x); }
+LANE void stream_end(void) { _mm_sfence(); }
 LANE u32v u32_add(u32v a, u32v b) { return _mm512_add_epi32(a, b); }
 LANE u32v u32_sub(u32v a, u32v b) { return _mm512_sub_epi32(a, b); }
 LANE u32v u32_and(u32v a, u32v b) { return _mm512_and_si512(a, b); }
 LANE u32v u32_xor(u32v a, u32v b) { return _mm512_xor_si512(a, b); }
 #define u32_shl(x, n) _mm512_slli_epi32(x, n)
 #define u32_shr(x, n) _mm512_srli_epi32(x, n)
+LANE void u32_transpose(u32v row[16]) {
+    for (int i = 0; i < 16; i += 2) {
+        const u32v a = row[i], b = row[i + 1];
+        row[i] = _mm512_unpacklo_epi32(a, b);
+        row[i + 1] = _mm512_unpackhi_epi32(a, b);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int k = 0; k < 2; k++) {
+            const u32v a = row[i + k], b = row[i + k + 2];
+            row[i + k] = _mm512_unpacklo_epi64(a, b);
+            row[i + k + 2] = _mm512_unpackhi_epi64(a, b);
+        }
+    /* row 4 i + k: in each quarter, the column that is kth of 0, 2, 1, 3, of rows 4 i to 4 i + 3 */
+    u32v column[16];
+    for (int k = 0; k < 4; k++) {
+        const int at = k == 0 ? 0 : k == 1 ? 2 : k == 2 ? 1 : 3;
+        const u32v a = _mm512_shuffle_i32x4(row[k], row[k + 4], 0x88), b = _mm512_shuffle_i32x4(row[k], row[k + 4], 0xDD);
+        const u32v c = _mm512_shuffle_i32x4(row[k + 8], row[k + 12], 0x88);
+        const u32v d = _mm512_shuffle_i32x4(row[k + 8], row[k + 12], 0xDD);
+        column[at] = _mm512_shuffle_i32x4(a, c, 0x88);
+        column[at + 4] = _mm512_shuffle_i32x4(b, d, 0x88);
+        column[at + 8] = _mm512_shuffle_i32x4(a, c, 0xDD);
+        column[at + 12] = _mm512_shuffle_i32x4(b, d, 0xDD);
+    }
+    for (int i = 0; i < 16; i++)
+        row[i] = column[i];
+}
 /* a ^ ((b ^ c) & m) */
 LANE u32v u32_xor_masked(u32v a, u32v b, u32v c, u32v m) {
     return _mm512_ternarylogic_epi32(a, _mm512_xor_si512(b, c), m, 0x78);

@@ -47,6 +47,8 @@ typedef u64v m64;
 
 LANE u64v u64_set(uint64_t x) { MAP2(u64v, x); }
 LANE u64v u64_load(const uint64_t *p) { MAP2(u64v, p[i]); }
+LANE void u64_store(uint64_t *p, u64v x) { memcpy(p, x.lane, sizeof x.lane); }
+LANE u64v u64_load_slots(const uint64_t *p) { return u64_load(p); }
 LANE u64v u64_of_u32(u32v x) { MAP2(u64v, x.lane[2 * i] | (uint64_t)x.lane[2 * i + 1] << 32); }
 LANE u32v u32_of_u64(u64v x) { MAP4(u32v, (uint32_t)(x.lane[i / 2] >> (i & 1) * 32)); }
 LANE u64v u64_add(u64v a, u64v b) { MAP2(u64v, a.lane[i] + b.lane[i]); }
@@ -66,12 +68,22 @@ LANE u64v u64_blend(u64v low, u64v high) { MAP2(u64v, (uint32_t)low.lane[i] | (h
 LANE u32v u32_set(uint32_t x) { MAP4(u32v, x); }
 LANE u32v u32_load(const uint32_t *p) { MAP4(u32v, p[i]); }
 LANE void u32_store(uint32_t *p, u32v x) { memcpy(p, x.lane, sizeof x.lane); }
+LANE void u32_stream(uint32_t *p, u32v x) { u32_store(p, x); }
+LANE void stream_end(void) {}
 LANE u32v u32_add(u32v a, u32v b) { MAP4(u32v, a.lane[i] + b.lane[i]); }
 LANE u32v u32_sub(u32v a, u32v b) { MAP4(u32v, a.lane[i] - b.lane[i]); }
 LANE u32v u32_and(u32v a, u32v b) { MAP4(u32v, a.lane[i] & b.lane[i]); }
 LANE u32v u32_xor(u32v a, u32v b) { MAP4(u32v, a.lane[i] ^ b.lane[i]); }
 LANE u32v u32_shl(u32v x, int n) { MAP4(u32v, x.lane[i] << n); }
 LANE u32v u32_shr(u32v x, int n) { MAP4(u32v, x.lane[i] >> n); }
+LANE void u32_transpose(u32v row[4]) {
+    for (int i = 1; i < 4; i++)
+        for (int k = 0; k < i; k++) {
+            const uint32_t x = row[i].lane[k];
+            row[i].lane[k] = row[k].lane[i];
+            row[k].lane[i] = x;
+        }
+}
 LANE u32v u32_xor_masked(u32v a, u32v b, u32v c, u32v m) {
     MAP4(u32v, a.lane[i] ^ ((b.lane[i] ^ c.lane[i]) & m.lane[i]));
 }

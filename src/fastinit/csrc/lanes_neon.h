@@ -20,6 +20,8 @@ typedef uint64x2_t m64;
 
 LANE u64v u64_set(uint64_t x) { return vdupq_n_u64(x); }
 LANE u64v u64_load(const uint64_t *p) { return vld1q_u64(p); }
+LANE void u64_store(uint64_t *p, u64v x) { vst1q_u64(p, x); }
+LANE u64v u64_load_slots(const uint64_t *p) { return u64_load(p); }
 LANE u64v u64_of_u32(u32v x) { return vreinterpretq_u64_u32(x); }
 LANE u32v u32_of_u64(u64v x) { return vreinterpretq_u32_u64(x); }
 LANE u64v u64_add(u64v a, u64v b) { return vaddq_u64(a, b); }
@@ -41,12 +43,22 @@ LANE u64v u64_blend(u64v low, u64v high) { return vbslq_u64(vdupq_n_u64(0xFFFFFF
 LANE u32v u32_set(uint32_t x) { return vdupq_n_u32(x); }
 LANE u32v u32_load(const uint32_t *p) { return vld1q_u32(p); }
 LANE void u32_store(uint32_t *p, u32v x) { vst1q_u32(p, x); }
+LANE void u32_stream(uint32_t *p, u32v x) { u32_store(p, x); }
+LANE void stream_end(void) {}
 LANE u32v u32_add(u32v a, u32v b) { return vaddq_u32(a, b); }
 LANE u32v u32_sub(u32v a, u32v b) { return vsubq_u32(a, b); }
 LANE u32v u32_and(u32v a, u32v b) { return vandq_u32(a, b); }
 LANE u32v u32_xor(u32v a, u32v b) { return veorq_u32(a, b); }
 #define u32_shl(x, n) vshlq_n_u32(x, n)
 #define u32_shr(x, n) vshrq_n_u32(x, n)
+LANE void u32_transpose(u32v row[4]) {
+    const u64v a = u64_of_u32(vtrn1q_u32(row[0], row[1])), b = u64_of_u32(vtrn2q_u32(row[0], row[1]));
+    const u64v c = u64_of_u32(vtrn1q_u32(row[2], row[3])), d = u64_of_u32(vtrn2q_u32(row[2], row[3]));
+    row[0] = u32_of_u64(vtrn1q_u64(a, c));
+    row[1] = u32_of_u64(vtrn1q_u64(b, d));
+    row[2] = u32_of_u64(vtrn2q_u64(a, c));
+    row[3] = u32_of_u64(vtrn2q_u64(b, d));
+}
 LANE u32v u32_xor_masked(u32v a, u32v b, u32v c, u32v m) { return veorq_u32(a, vandq_u32(veorq_u32(b, c), m)); }
 
 LANE f32v f32_set(float x) { return vdupq_n_f32(x); }

@@ -50,12 +50,12 @@ typedef uint32_t vector_of_four __attribute__((vector_size(16)));
 #endif
 
 /* Four by four elements of four bytes: rows `from_step` bytes apart become columns, in rows `to_step` bytes apart. */
-static inline void transpose_4x4(char *to, int64_t to_step, const char *from, int64_t from_step) {
+static inline void transpose_4x4(char *to, int64_t to_step, const char *const from[4], int64_t at) {
     vector_of_four a, b, c, d;
-    memcpy(&a, from, 16);
-    memcpy(&b, from + from_step, 16);
-    memcpy(&c, from + 2 * from_step, 16);
-    memcpy(&d, from + 3 * from_step, 16);
+    memcpy(&a, from[0] + at, 16);
+    memcpy(&b, from[1] + at, 16);
+    memcpy(&c, from[2] + at, 16);
+    memcpy(&d, from[3] + at, 16);
     const vector_of_four ab = PICK(a, b, 0, 4, 1, 5), cd = PICK(c, d, 0, 4, 1, 5);
     const vector_of_four ab_high = PICK(a, b, 2, 6, 3, 7), cd_high = PICK(c, d, 2, 6, 3, 7);
     a = PICK(ab, cd, 0, 1, 4, 5);

@@ -89,8 +89,8 @@ static void FN(generate)(uint32_t *buffer, size_t pairs, const fi_values *values
             else
                 FN(philox_run)(buffer, run, values->key, values->stream, block);
         } else {
-            uint64_t blocks[LISTED * BLOCKS];
-            for (unsigned slot = 0; slot < LISTED * BLOCKS; slot++)
+            uint64_t blocks[GROUPS * BLOCKS];
+            for (unsigned slot = 0; slot < GROUPS * BLOCKS; slot++)
                 blocks[slot] = block + slot;
             FN(philox_list)(buffer, run = 1, values->key, values->stream, blocks);
         }
@@ -167,14 +167,26 @@ static void FN(fill)(const fi_values *values, uint64_t first, size_t count, void
     }
 }
 
-static void FN(list)(const fi_values *values, uint64_t *blocks, size_t count, void *out) {
+static void FN(list)(const fi_values *values, const fi_blocks *runs, size_t count, void *out) {
+    uint64_t blocks[FI_LIST + BLOCKS], ramp[BLOCKS]; /* a vector is written whole, and the next run over its end */
+    for (unsigned slot = 0; slot < BLOCKS; slot++)
+        ramp[slot] = slot;
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        u64v next = u64_add(u64_set(runs[i].first), u64_load(ramp));
+        for (size_t n = 0; n < runs[i].count; n += BLOCKS) {
+            u64_store(blocks + used + n, next);
+            next = u64_add(next, u64_set(BLOCKS));
+        }
+        used += runs[i].count;
+    }
     if (values->distribution == FI_CONSTANT) {
-        FN(fill_constant)(values, count * fi_per_block(values->dtype), out);
+        FN(fill_constant)(values, used * fi_per_block(values->dtype), out);
         return;
     }
-    const size_t pairs = (count + BLOCKS - 1) / BLOCKS;
-    for (; count % (LISTED * BLOCKS); count++) /* nobody listed these */
-        blocks[count] = 0;
+    const size_t pairs = (used + BLOCKS - 1) / BLOCKS;
+    for (; used % (GROUPS * BLOCKS); used++) /* nobody listed these */
+        blocks[used] = 0;
     uint32_t words[FI_LIST * 4] __attribute__((aligned(64)));
     FN(philox_list)(words, pairs, values->key, values->stream, blocks);
     FN(transform)(words, pairs, values, out);
@@ -204,6 +216,38 @@ static void FN(words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, u
     }
 }
 
+LANE void transpose_as(char *out, int64_t step, const char *const *from, int64_t rows, int64_t columns, int stream) {
+    for (int64_t c = 0; c < columns; c += LANES)
+        for (int64_t r = 0; r < rows; r += LANES) {
+            u32v v[LANES];
+            UNROLL
+            for (int k = 0; k < LANES; k++)
+                v[k] = u32_load((const uint32_t *)(from[r + k] + 4 * c));
+            u32_transpose(v);
+            char *to = out + c * step + 4 * r;
+            UNROLL
+            for (int k = 0; k < LANES; k++, to += step)
+                if (stream)
+                    u32_stream((uint32_t *)to, v[k]);
+                else
+                    u32_store((uint32_t *)to, v[k]);
+        }
+}
+
+static void FN(stream_end)(void) { stream_end(); }
+
+static void FN(transpose)(char *out, int64_t step, const char *const *from, int64_t rows, int64_t columns, int stream) {
+    const int64_t tall = rows / LANES * LANES, wide = columns / LANES * LANES;
+    if (stream && (uintptr_t)out % 64 == 0 && step % 64 == 0) {
+        transpose_as(out, step, from, tall, wide, 1);
+    } else {
+        transpose_as(out, step, from, tall, wide, 0);
+    }
+    for (int64_t c = 0; c < columns; c++)
+        for (int64_t r = c < wide ? tall : 0; r < rows; r++)
+            memcpy(out + c * step + 4 * r, from[r] + 4 * c, 4);
+}
+
 /* Given words instead of the stream's, for proofs over all of them. */
 static void FN(convert)(const fi_values *values, const uint32_t *words, size_t blocks, void *destination) {
     char *out = destination;
@@ -230,4 +274,4 @@ static void FN(multiply)(const fi_product *p, char *scratch) {
         FN(multiply_f32)(p, scratch);
 }
 
-const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(list), FN(words), FN(convert), FN(multiply), GROUPS *PAIR, TERMS};
+const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(list), FN(transpose), FN(stream_end), FN(words), FN(convert), FN(multiply), GROUPS *PAIR, TERMS};

@@ -12,8 +12,9 @@
 
 /* Elements of a tile. Measured: docs/performance.md, "Tiles and threads". */
 #define RUN_TILE 16384   /* of a run of flat indices that are neighbours in memory, or along one axis */
-#define ACROSS_WORDS 256 /* of a transposed tile, words of the elements along the flat index ... */
+#define ACROSS_COLUMNS 256 /* of a transposed tile, elements along the flat index ... */
 #define ACROSS_BYTES 256 /* ... and bytes of those along memory */
+#define STREAM_FROM (1 << 23)
 #define GATHER_TILE 8192 /* of elements listed one by one */
 #define SHORTEST_RUN 32  /* shorter runs are listed one by one */
 /* Consecutive flat indices that are made at once where memory has them one by one or in short runs: with 16 bytes of
@@ -34,7 +35,11 @@ struct job {
     uint64_t tiles; /* of each tensor */
     int fresh;      /* whether a tile's pages are to be made before it is filled */
     int run_axis;   /* neighbours in flat index, or -1 */
-    int64_t shift;  /* so that tiles of the run axis end at multiples of RUN_TILE or across_run */
+    int64_t along;  /* elements of a tile along the run axis */
+    int64_t shift;  /* so that tiles of the run axis end at multiples of that */
+    int64_t wide;
+    int straddle, direct, stream;
+    int64_t rows;   /* elements of a tile along the last axis, if that is another one */
     uint64_t tiles_along[FI_MAX_AXES];
     int order[FI_MAX_AXES]; /* gather: axes, the one with neighbours in flat index last */
     /* raw words */
@@ -45,8 +50,6 @@ struct job {
 static inline uint64_t index_at(const fi_axis *axis, int64_t j) {
     return (uint64_t)axis->index_step * (uint64_t)(axis->table ? axis->table[j] : j);
 }
-
-static inline int64_t across_run(fi_dtype dtype) { return ACROSS_WORDS / 4 * (int64_t)fi_per_block(dtype); }
 
 /* ---- tiles ----------------------------------------------------------------------------------------- */
 
@@ -78,55 +81,81 @@ static void fill_run(const job *j, const fi_values *values, uint64_t first, char
     }
 }
 
-/* The flat index runs along an axis whose elements are far apart in memory, while those of the last
- * axis are close: fill runs, one below the other, and write them out column by column. */
-static void fill_across(const job *j, const fi_values *values, uint64_t first, char *out, const fi_axis *run,
-                        int64_t run_count, const fi_axis *inner, span rows) {
-    const size_t size = fi_item_size(values->dtype);
-    const int64_t pitch = (across_run(values->dtype) + 16) * (int64_t)size; /* not a power of two */
-    char buffer[(ACROSS_WORDS + 16) * ACROSS_BYTES];
-    for (int64_t row = 0; row < rows.count; row++)
-        j->isa->fill(values, first + index_at(inner, rows.begin + row), (size_t)run_count, buffer + row * pitch);
-    out += rows.begin * inner->byte_step;
-    const int in_fours = size == 4 && inner->byte_step == 4;
-    const int64_t wide = in_fours ? run_count / 4 * 4 : 0, tall = in_fours ? rows.count / 4 * 4 : 0;
-    for (int64_t column = 0; column < wide; column += 4)
-        for (int64_t row = 0; row < tall; row += 4)
-            transpose_4x4(out + column * run->byte_step + row * 4, run->byte_step, buffer + row * pitch + column * 4,
-                          pitch);
-    for (int64_t column = 0; column < run_count; column++) {
-        const int64_t done = column < wide ? tall : 0;
-        copy_elements(out + column * run->byte_step + done * inner->byte_step, inner->byte_step,
-                      buffer + done * pitch + column * (int64_t)size, pitch, size, rows.count - done);
+/* Where a tile begins, in flat index and in memory: its first element's index is returned. `run` and `rows` are what it
+ * covers of the run axis and of `last`. */
+static uint64_t tile_at(const job *j, uint64_t tile, char **out, span *run, span *rows) {
+    const fi_plan *plan = j->plan;
+    const int last = plan->naxes - 1;
+    uint64_t first = plan->first_index;
+    for (int a = last; a >= 0; a--) {
+        const fi_axis *axis = &plan->axes[a];
+        int64_t at = (int64_t)(tile % j->tiles_along[a]);
+        tile /= j->tiles_along[a];
+        if (a == j->run_axis) {
+            *run = run_span(axis, at, j->along, j->shift);
+            at = run->begin;
+        } else if (a == last) {
+            *rows = run_span(axis, at, j->rows, 0);
+            at = rows->begin;
+            *out += at * axis->byte_step;
+            continue;
+        }
+        first += index_at(axis, at);
+        *out += at * axis->byte_step;
     }
+    return first;
 }
 
 static void do_run_tile(const job *j, const fi_piece *piece, uint64_t tile) {
-    const fi_plan *plan = j->plan;
-    const int64_t size = (int64_t)fi_item_size(piece->values->dtype);
-    const int last = plan->naxes - 1, across = j->run_axis != last;
-    uint64_t first = plan->first_index;
     char *out = piece->out;
-    span run = {0, 0}, rows = {0, 0};
-    for (int a = last; a >= 0; a--) {
-        const fi_axis *axis = &plan->axes[a];
-        const int64_t t = (int64_t)(tile % j->tiles_along[a]);
-        tile /= j->tiles_along[a];
-        if (a == j->run_axis) {
-            run = run_span(axis, t, across ? across_run(piece->values->dtype) : RUN_TILE, j->shift);
-            first += (uint64_t)run.begin;
-            out += run.begin * axis->byte_step;
-        } else if (a == last) {
-            rows = run_span(axis, t, ACROSS_BYTES / size, 0);
+    span run = {0, 0}, rows;
+    const uint64_t first = tile_at(j, tile, &out, &run, &rows);
+    fill_run(j, piece->values, first, out, j->plan->axes[j->plan->naxes - 1].byte_step, run.count);
+}
+
+/* The blocks that a run of elements lies in. */
+static inline fi_blocks blocks_of(uint64_t first, uint64_t length, int shift) {
+    const uint64_t begin = first >> shift;
+    return (fi_blocks){begin, ((first + length - 1) >> shift) + 1 - begin};
+}
+
+/* The flat index runs along an axis whose elements are far apart in memory, while those of the last axis are close: a few
+ * columns of many rows are listed and made at once, and written out column by column. */
+static void do_across_tile(const job *j, const fi_piece *piece, uint64_t tile) {
+    const fi_axis *run = &j->plan->axes[j->run_axis], *inner = &j->plan->axes[j->plan->naxes - 1];
+    const int shift = fi_block_shift(piece->values->dtype);
+    const size_t size = fi_item_size(piece->values->dtype);
+    char *out = piece->out;
+    span columns = {0, 0}, rows = {0, 0};
+    const uint64_t first = tile_at(j, tile, &out, &columns, &rows);
+    fi_blocks blocks[FI_LIST];
+    const char *from[FI_LIST];
+    _Alignas(64) char elements[FI_LIST * 16];
+    int64_t wide = j->wide;
+    for (int64_t done = 0; done < columns.count; done += wide) {
+        if (done == 0 || columns.count - done < wide) {
+            wide = fi_least(columns.count - done, wide);
+            const char *next = elements;
+            for (int64_t row = 0; row < rows.count; row++) {
+                const uint64_t begin = first + (uint64_t)done + index_at(inner, rows.begin + row);
+                blocks[row] = blocks_of(begin, (uint64_t)wide, shift);
+                from[row] = next + (begin - (blocks[row].first << shift)) * size;
+                next += (blocks[row].count << shift) * size;
+            }
         } else {
-            first += index_at(axis, t);
-            out += t * axis->byte_step;
+            for (int64_t row = 0; row < rows.count; row++)
+                blocks[row].first += (uint64_t)wide >> shift;
         }
+        char *to = out + done * run->byte_step;
+        j->isa->list(piece->values, blocks, (size_t)rows.count, elements);
+        if (size == 4 && inner->byte_step == 4)
+            j->isa->transpose(to, run->byte_step, from, rows.count, wide, j->stream);
+        else
+            for (int64_t row = 0; row < rows.count; row++)
+                copy_elements(to + row * inner->byte_step, run->byte_step, from[row], (int64_t)size, size, wide);
     }
-    if (across)
-        fill_across(j, piece->values, first, out, &plan->axes[j->run_axis], run.count, &plan->axes[last], rows);
-    else
-        fill_run(j, piece->values, first, out, plan->axes[last].byte_step, run.count);
+    if (j->stream)
+        j->isa->stream_end();
 }
 
 /* Runs of `length` elements that follow each other in flat index, in memory `step` bytes apart: made CHUNK at a time,
@@ -219,37 +248,40 @@ static void do_listed_tile(const job *j, const fi_piece *piece, uint64_t tile) {
     const fi_axis *inner = &j->plan->axes[last];
     const int64_t size = (int64_t)fi_item_size(piece->values->dtype);
     const uint64_t length = (uint64_t)inner->count, at_once = RUN_TILE / length;
-    uint64_t blocks[FI_LIST], left = j->elements / length - tile * at_once;
+    const uint64_t most = (length - 2) / ((uint64_t)1 << shift) + 2; /* blocks of a run */
+    uint64_t left = j->elements / length - tile * at_once;
     left = left < at_once ? left : at_once;
-    char elements[FI_LIST * 16];
+    fi_blocks blocks[FI_LIST];
+    _Alignas(64) char elements[FI_LIST * 16];
     char *to[FI_LIST];
-    size_t from[FI_LIST];
+    const char *from[FI_LIST];
     int64_t at[FI_MAX_AXES];
     positions_of(at, j, last, tile * at_once);
     while (left) {
         size_t used = 0, runs = 0;
-        for (; runs < left; runs++) {
+        for (; runs < left && used + most <= FI_LIST; runs++) {
             char *out = piece->out;
             const uint64_t first = start_of(at, j, last, &out);
-            const uint64_t begin = first >> shift, end = ((first + length - 1) >> shift) + 1;
-            if (used + (end - begin) > FI_LIST)
-                break;
             to[runs] = out;
             for (int64_t ahead = 0; ahead < (int64_t)length * inner->byte_step; ahead += 64)
                 __builtin_prefetch(out + ahead, 1); /* memory finds the lines while the values are made */
-            from[runs] = ((used << shift) + (first - (begin << shift))) * (size_t)size;
-            for (uint64_t block = begin; block < end; block++)
-                blocks[used++] = block;
+            blocks[runs] = blocks_of(first, length, shift);
+            from[runs] = elements + ((used << shift) + (first - (blocks[runs].first << shift))) * (size_t)size;
+            used += blocks[runs].count;
             at[last - 1]++;
             carry(at, j, last - 1);
         }
-        j->isa->list(piece->values, blocks, used, elements);
-        if (inner->byte_step == size)
-            for (size_t i = 0; i < runs; i++)
-                memcpy(to[i], elements + from[i], length * (uint64_t)size);
-        else
-            for (size_t i = 0; i < runs; i++)
-                spread_elements(to[i], inner->byte_step, elements + from[i], (size_t)size, inner->count);
+        if (j->direct)
+            j->isa->list(piece->values, blocks, runs, to[0]);
+        else {
+            j->isa->list(piece->values, blocks, runs, elements);
+            if (inner->byte_step == size)
+                for (size_t i = 0; i < runs; i++)
+                    memcpy(to[i], from[i], length * (uint64_t)size);
+            else
+                for (size_t i = 0; i < runs; i++)
+                    spread_elements(to[i], inner->byte_step, from[i], (size_t)size, inner->count);
+        }
         left -= runs;
     }
 }
@@ -258,13 +290,13 @@ static void do_listed_tile(const job *j, const fi_piece *piece, uint64_t tile) {
 static void fill_listed(const job *j, const fi_values *values, const uint64_t *index, char *const *to, size_t count) {
     const size_t size = fi_item_size(values->dtype);
     const int shift = fi_block_shift(values->dtype);
-    uint64_t blocks[FI_LIST];
+    fi_blocks blocks[FI_LIST];
     size_t from[FI_LIST], used = 0;
-    char elements[FI_LIST * 16];
+    _Alignas(64) char elements[FI_LIST * 16];
     for (size_t i = 0; i < count; i++) {
         const uint64_t block = index[i] >> shift;
-        if (used == 0 || blocks[used - 1] != block)
-            blocks[used++] = block;
+        if (used == 0 || blocks[used - 1].first != block)
+            blocks[used++] = (fi_blocks){block, 1};
         from[i] = (((used - 1) << shift) + (index[i] - (block << shift))) * size;
     }
     j->isa->list(values, blocks, used, elements);
@@ -369,10 +401,14 @@ int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_pl
         }
     } else if (last > 0 && !across && (short_runs || inner->count * 4 < isa->at_once * per_block)) {
         j.fill_tile = do_listed_tile;
+        j.direct = last == 1 && inner->byte_step == (int64_t)size && outer->byte_step == inner->count * (int64_t)size && inner->count % (8 * per_block) == 0;
+        for (int a = 0; a < last; a++)
+            j.direct &= plan->axes[a].index_step % per_block == 0;
+        j.direct &= plan->first_index % (uint64_t)per_block == 0;
         j.tiles = ceil_div(j.elements / (uint64_t)inner->count, (uint64_t)(RUN_TILE / inner->count));
         for (int a = 0; a <= last; a++)
             j.order[a] = a;
-    } else if (short_runs || (across && plan->axes[last].table)) {
+    } else if (short_runs) {
         j.fill_tile = do_gather_tile;
         j.tiles = ceil_div(j.elements, GATHER_TILE);
         for (int a = 0, k = 0; a <= last; a++)
@@ -381,14 +417,24 @@ int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_pl
         if (last >= 0)
             j.order[last] = nearest;
     } else {
-        const int64_t length = across ? across_run(pieces->values->dtype) : RUN_TILE;
-        j.fill_tile = do_run_tile;
-        j.shift = (int64_t)(plan->first_index % (uint64_t)length);
+        j.fill_tile = across ? do_across_tile : do_run_tile;
+        j.along = RUN_TILE;
+        if (across) {
+            for (int a = 0; a <= last; a++)
+                j.straddle |= a != j.run_axis && plan->axes[a].index_step % per_block;
+            j.rows = fi_least(inner->count, ACROSS_BYTES / (int64_t)size);
+            j.wide = 16;
+            while (j.rows * (2 * j.wide / per_block + j.straddle) <= FI_LIST)
+                j.wide *= 2;
+            j.stream = j.elements * size >= STREAM_FROM;
+            j.along = j.wide < ACROSS_COLUMNS ? ACROSS_COLUMNS : j.wide;
+        }
+        j.shift = (int64_t)(plan->first_index % (uint64_t)j.along);
         j.tiles = 1;
         for (int a = 0; a <= last; a++) {
             const uint64_t count = (uint64_t)plan->axes[a].count;
-            j.tiles_along[a] = a == j.run_axis ? ceil_div(count + (uint64_t)j.shift, (uint64_t)length)
-                               : a == last     ? ceil_div(count, ACROSS_BYTES / size)
+            j.tiles_along[a] = a == j.run_axis ? ceil_div(count + (uint64_t)j.shift, (uint64_t)j.along)
+                               : a == last     ? ceil_div(count, (uint64_t)j.rows)
                                                : count;
             j.tiles *= j.tiles_along[a];
         }
