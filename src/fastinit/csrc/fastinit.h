@@ -62,6 +62,8 @@ typedef struct {
     void (*list)(const fi_values *values, const fi_blocks *runs, size_t count, void *out);
     /* Rows to columns: element c of from[r], four bytes each, to out + c step + 4 r. */
     void (*transpose)(char *out, int64_t step, const char *const *from, int64_t rows, int64_t columns, int stream);
+    void (*spread)(char *out, int64_t step, const char *from, int64_t count);
+    void (*fill_apart)(const fi_values *values, uint64_t first, size_t count, void *out, int64_t length, int64_t step);
     void (*stream_end)(void);
     /* Raw words of the blocks whose 128-bit counter starts at (low, high). */
     void (*words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high);

@@ -51,6 +51,14 @@ LANE u64v u64_blend(u64v low, u64v high) { return _mm512_mask_blend_epi32(0xAAAA
 LANE u32v u32_set(uint32_t x) { return _mm512_set1_epi32((int)x); }
 LANE u32v u32_load(const uint32_t *p) { return _mm512_loadu_si512(p); }
 LANE void u32_store(uint32_t *p, u32v x) { _mm512_storeu_si512(p, x); }
+LANE void u32_store_reversed(uint32_t *p, u32v x) {
+    const __m512i order = _mm512_set_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, x));
+}
+LANE void u32_store_every_second(uint32_t *p, u32v x) {
+    _mm512_mask_storeu_epi32(p, 0x5555, _mm512_cvtepu32_epi64(_mm512_castsi512_si256(x)));
+    _mm512_mask_storeu_epi32(p + 16, 0x5555, _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(x, 1)));
+}
 LANE void u32_stream(uint32_t *p, u32v x) { _mm512_stream_si512((__m512i *)p, x); }
 LANE void stream_end(void) { _mm_sfence(); }
 LANE u32v u32_add(u32v a, u32v b) { return _mm512_add_epi32(a, b); }

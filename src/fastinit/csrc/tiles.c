@@ -73,11 +73,22 @@ static void fill_run(const job *j, const fi_values *values, uint64_t first, char
         j->isa->fill(values, first, (size_t)count, out);
         return;
     }
+    if (values->distribution) {
+        j->isa->fill_apart(values, first, (size_t)count, out, 1, step);
+        return;
+    }
     char buffer[CHUNK * 8];
     for (int64_t done = 0; done < count; done += CHUNK) {
         const int64_t n = count - done < CHUNK ? count - done : CHUNK;
+        char *to = out + done * step;
+        if (llabs(step) <= 16)
+            for (int64_t ahead = 0; ahead < n * llabs(step); ahead += 64)
+                __builtin_prefetch(step < 0 ? to - ahead : to + ahead, 1);
         j->isa->fill(values, first + (uint64_t)done, (size_t)n, buffer);
-        spread_elements(out + done * step, step, buffer, size, n);
+        if (size == 4 && (step == 8 || step == -4))
+            j->isa->spread(to, step, buffer, n);
+        else
+            spread_elements(to, step, buffer, size, n);
     }
 }
 
@@ -212,7 +223,10 @@ static void do_chunk_tile(const job *j, const fi_piece *piece, uint64_t tile) {
             out += t * plan->axes[a].byte_step;
         }
     }
-    fill_in_pieces(j, piece->values, first, out, inner->count, outer->byte_step, runs.count);
+    if (piece->values->distribution)
+        j->isa->fill_apart(piece->values, first, (size_t)(runs.count * inner->count), out, inner->count, outer->byte_step);
+    else
+        fill_in_pieces(j, piece->values, first, out, inner->count, outer->byte_step, runs.count);
 }
 
 /* Positions along some axes, the last of them running fastest. */
