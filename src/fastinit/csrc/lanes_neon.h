@@ -4,6 +4,7 @@
 #endif
 #include <arm_neon.h>
 #include <stdint.h>
+#include <string.h>
 
 #define LANES 4
 #define GROUPS 4
@@ -40,9 +41,31 @@ LANE u64v u64_join_high(u64v low, u64v high) {
 }
 LANE u64v u64_blend(u64v low, u64v high) { return vbslq_u64(vdupq_n_u64(0xFFFFFFFF), low, high); }
 
+LANE void u64_transpose(u64v row[2]) {
+    const u64v a = row[0], b = row[1];
+    row[0] = vzip1q_u64(a, b);
+    row[1] = vzip2q_u64(a, b);
+}
+
 LANE u32v u32_set(uint32_t x) { return vdupq_n_u32(x); }
 LANE u32v u32_load(const uint32_t *p) { return vld1q_u32(p); }
 LANE void u32_store(uint32_t *p, u32v x) { vst1q_u32(p, x); }
+LANE u32v u32_zip_low(u32v a, u32v b) { return vzip1q_u32(a, b); }
+LANE u32v u32_zip_high(u32v a, u32v b) { return vzip2q_u32(a, b); }
+LANE u32v u16_zip_low(u32v a, u32v b) {
+    return vreinterpretq_u32_u16(vzip1q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b)));
+}
+LANE u32v u16_zip_high(u32v a, u32v b) {
+    return vreinterpretq_u32_u16(vzip2q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b)));
+}
+LANE void u32_copy_backwards(char *to, const char *from) {
+    for (int i = 0; i < 4; i++)
+        memcpy(to - 4 * i, from + 4 * i, 4);
+}
+LANE void u32_copy_to_every_second(char *to, const char *from) {
+    for (int i = 0; i < 4; i++)
+        memcpy(to + 8 * i, from + 4 * i, 4);
+}
 LANE void u32_stream(uint32_t *p, u32v x) { u32_store(p, x); }
 LANE void stream_end(void) {}
 LANE u32v u32_add(u32v a, u32v b) { return vaddq_u32(a, b); }
@@ -51,14 +74,6 @@ LANE u32v u32_and(u32v a, u32v b) { return vandq_u32(a, b); }
 LANE u32v u32_xor(u32v a, u32v b) { return veorq_u32(a, b); }
 #define u32_shl(x, n) vshlq_n_u32(x, n)
 #define u32_shr(x, n) vshrq_n_u32(x, n)
-LANE void u32_transpose(u32v row[4]) {
-    const u64v a = u64_of_u32(vtrn1q_u32(row[0], row[1])), b = u64_of_u32(vtrn2q_u32(row[0], row[1]));
-    const u64v c = u64_of_u32(vtrn1q_u32(row[2], row[3])), d = u64_of_u32(vtrn2q_u32(row[2], row[3]));
-    row[0] = u32_of_u64(vtrn1q_u64(a, c));
-    row[1] = u32_of_u64(vtrn1q_u64(b, d));
-    row[2] = u32_of_u64(vtrn2q_u64(a, c));
-    row[3] = u32_of_u64(vtrn2q_u64(b, d));
-}
 LANE u32v u32_xor_masked(u32v a, u32v b, u32v c, u32v m) { return veorq_u32(a, vandq_u32(veorq_u32(b, c), m)); }
 
 LANE f32v f32_set(float x) { return vdupq_n_f32(x); }

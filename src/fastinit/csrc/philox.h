@@ -8,8 +8,8 @@
  * LANES/2 blocks. Slot s of them, in the order of the tensor, lies in 64-bit lane PHILOX_LANE(s):
  * that is what the one unpack of *_store_pairs turns back into the tensor's order. */
 
-#define BLOCKS (LANES / 2)        /* blocks in a vector pair */
-#define PAIR (2 * LANES)          /* words in a vector pair */
+#define BLOCKS (LANES / 2) /* blocks in a vector pair */
+#define PAIR (2 * LANES)   /* words in a vector pair */
 #define PHILOX_LANE(slot) ((slot) < (BLOCKS + 1) / 2 ? 2 * (slot) : 2 * ((slot) - BLOCKS / 2) + 1)
 
 #define PHILOX_M0 0xD2511F53u
@@ -17,10 +17,10 @@
 #define PHILOX_W0 0x9E3779B9u
 #define PHILOX_W1 0xBB67AE85u
 
-/* A round is two multiplications that widen, a shift, two shuffles (the upper and the lower halves of the products) and a
- * three-way xor. philox_set(round, a, b): a where x0 lies before the round, b where x2 does. Below, x0 lies in the lower
- * half of a 64-bit lane and x2 above it, except before round 2, as philox_blocks leaves them. (Rounds count from 0.)
- * philox_first: y before round 0. */
+/* A round is two multiplications that widen, a shift, two shuffles (the upper and the lower halves of the products) and
+ * a three-way xor. philox_set(round, a, b): a where x0 lies before the round, b where x2 does. Below, x0 lies in the
+ * lower half of a 64-bit lane and x2 above it, except before round 2, as philox_blocks leaves them. (Rounds count from
+ * 0.) philox_first: y before round 0. */
 #ifndef PHILOX_ORDER
 LANE u64v philox_set(int round, uint32_t a, uint32_t b) {
     return round == 2 ? u64_set(b | (uint64_t)a << 32) : u64_set(a | (uint64_t)b << 32);
@@ -32,7 +32,7 @@ LANE u64v philox_lows(int round, u64v x, u64v m, u64v p, u64v q) {
     (void)x, (void)m;
     return round == 0 || round == 2 ? u64_join(p, q) : u64_join(q, p);
 }
-LANE u64v philox_first(u64v x1, u64v x3) { return u64_join(x1, x3); }
+LANE u64v philox_listed_highs(u64v counter, u64v p) { return u64_blend(u64_shr(counter, 32), p); }
 LANE u64v philox_first_lows(u64v p, u64v q) { return u64_join(p, q); }
 LANE u64v philox_last(u64v x) { return x; }
 #endif
@@ -134,19 +134,25 @@ OWN_FUNCTION FN(philox_run_in_order)(uint32_t *out, size_t pairs, const uint32_t
 
 /* The same for blocks anywhere, GROUPS vector pairs at a time: `blocks` has as many as that makes. */
 static void FN(philox_list)(uint32_t *buffer, size_t pairs, const uint32_t key[2], const uint32_t stream[2],
-                            const uint64_t *blocks) {
+                            const uint64_t *blocks, const char *ahead, size_t bytes) {
     philox_constants constants;
-    philox_prepare(&constants, key, 0);
-    const u64v x2 = u64_set(stream[0]), x3 = u64_set(stream[1]);
+    philox_prepare(&constants, key, 1);
+    const uint64_t c2_product = (uint64_t)stream[0] * PHILOX_M1;
+    const u64v x_key = philox_set(1, (uint32_t)(c2_product >> 32) ^ key[0], stream[1] ^ key[1]);
+    const u64v x1_round1 = u64_set((uint32_t)c2_product);
     for (size_t done = 0; done < pairs; done += GROUPS, blocks += GROUPS * BLOCKS, buffer += GROUPS * PAIR) {
         u64v x[GROUPS], y[GROUPS];
         UNROLL
         for (int g = 0; g < GROUPS; g++) {
             const u64v counter = u64_load_slots(blocks + g * BLOCKS);
-            x[g] = u64_join(counter, x2);
-            y[g] = philox_first(u64_shr(counter, 32), x3);
+            const u64v p0 = u64_mul32(counter, u64_set(PHILOX_M0)); /* round 0 */
+            x[g] = u64_xor(philox_listed_highs(counter, p0), x_key);
+            y[g] = u64_join(p0, x1_round1);
         }
-        philox_rounds(x, y, &constants, 0);
+        philox_rounds(x, y, &constants, 1);
         philox_store(buffer, x, y, 0);
+        if (ahead)
+            for (size_t line = 0; line < GROUPS * bytes; line += 64)
+                __builtin_prefetch(ahead + done * bytes + line, 1);
     }
 }

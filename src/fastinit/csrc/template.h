@@ -94,7 +94,7 @@ static void FN(generate)(uint32_t *buffer, size_t pairs, const fi_values *values
             uint64_t blocks[GROUPS * BLOCKS];
             for (unsigned slot = 0; slot < GROUPS * BLOCKS; slot++)
                 blocks[slot] = block + slot;
-            FN(philox_list)(buffer, run = 1, values->key, values->stream, blocks);
+            FN(philox_list)(buffer, run = 1, values->key, values->stream, blocks, NULL, 0);
         }
         buffer += run * PAIR;
         ahead = ahead ? ahead + run * bytes : NULL;
@@ -169,93 +169,16 @@ static void FN(fill)(const fi_values *values, uint64_t first, size_t count, void
     }
 }
 
-/* Where the next element goes, in runs of `length` neighbours that are `step` bytes apart: `inside` of the run at `out`
- * are there already. */
-typedef struct {
-    char *out;
-    int64_t length, step, inside;
-} FN(place);
-
-static void FN(spread)(char *out, int64_t step, const char *from, int64_t count);
-LANE void copy_run(char *to, const char *from, int64_t n, size_t size) {
-    const int64_t bytes = n * (int64_t)size;
-    if (bytes < 4 * LANES) {
-        memcpy(to, from, (size_t)bytes);
-        return;
-    }
-    for (int64_t done = 0; done < bytes - 4 * LANES; done += 4 * LANES)
-        u32_store((uint32_t *)(to + done), u32_load((const uint32_t *)(from + done)));
-    u32_store((uint32_t *)(to + bytes - 4 * LANES), u32_load((const uint32_t *)(from + bytes - 4 * LANES)));
-}
-static void FN(put)(FN(place) *p, const char *from, int64_t count, size_t size) {
-    if (p->length == 1) {
-        if (size == 4)
-            FN(spread)(p->out, p->step, from, count);
-        else
-            spread_elements(p->out, p->step, from, size, count);
-        p->out += count * p->step;
-        return;
-    }
-    if (p->inside) {
-        const int64_t n = fi_least(p->length - p->inside, count);
-        copy_run(p->out + p->inside * (int64_t)size, from, n, size);
-        from += n * (int64_t)size;
-        count -= n;
-        p->inside += n;
-        if (p->inside < p->length)
-            return;
-        p->out += p->step;
-    }
-    const int64_t run = p->length * (int64_t)size;
-    if (run >= 64)
-        for (; count >= p->length; count -= p->length, from += run, p->out += p->step)
-            copy_run(p->out, from, p->length, size);
-    else {
-        const int64_t whole = count / p->length;
-        copy_elements(p->out, p->step, from, run, (size_t)run, whole);
-        p->out += whole * p->step;
-        from += whole * run;
-        count -= whole * p->length;
-    }
-    p->inside = count;
-    memcpy(p->out, from, (size_t)count * size);
-}
-
-static void FN(fill_apart)(const fi_values *values, uint64_t first, size_t count, void *out, int64_t length,
-                           int64_t step) {
-    const size_t size = fi_item_size(values->dtype);
-    const size_t per_block = fi_per_block(values->dtype), per_pair = per_block * BLOCKS;
-    enum { AT_ONCE = 8, MOST = 1024 / PAIR / GROUPS * GROUPS };
-    uint32_t words[(MOST + GROUPS) * PAIR] __attribute__((aligned(64)));
-    char elements[AT_ONCE * PAIR * 4] __attribute__((aligned(64)));
-    FN(place) place = {out, length, step, 0};
-    uint64_t block = first / per_block;
-    size_t skip = (size_t)(first % per_block);
-    const size_t spacing = (size_t)(llabs(step) * (int64_t)per_pair / length), own = per_pair * size;
-    const int is_ahead = spacing > own && spacing <= 16 * own;
-    while (count) {
-        const size_t wanted = (skip + count + per_pair - 1) / per_pair;
-        const size_t pairs = wanted < MOST ? wanted : MOST;
-        const char *ahead = step < 0 ? place.out + (int64_t)(pairs * per_pair - 1) * step : place.out;
-        FN(generate)(words, pairs, values, block, is_ahead ? ahead : NULL, spacing);
-        block += pairs * BLOCKS;
-        for (size_t done = 0; done < pairs; done += AT_ONCE) {
-            const size_t n = pairs - done < AT_ONCE ? pairs - done : AT_ONCE;
-            FN(transform)(words + done * PAIR, n, values, elements);
-            const size_t made = n * per_pair - skip, m = made < count ? made : count;
-            FN(put)(&place, elements + skip * size, (int64_t)m, size);
-            count -= m;
-            skip = 0;
-        }
-    }
-}
-
-static void FN(list)(const fi_values *values, const fi_blocks *runs, size_t count, void *out) {
+static void FN(list)(const fi_values *values, const fi_blocks *runs, size_t count, void *out, int ahead) {
     uint64_t blocks[FI_LIST + BLOCKS], ramp[BLOCKS]; /* a vector is written whole, and the next run over its end */
     for (unsigned slot = 0; slot < BLOCKS; slot++)
         ramp[slot] = slot;
     size_t used = 0;
     for (size_t i = 0; i < count; i++) {
+        if (runs[i].count == 1) {
+            blocks[used++] = runs[i].first;
+            continue;
+        }
         u64v next = u64_add(u64_set(runs[i].first), u64_load(ramp));
         for (size_t n = 0; n < runs[i].count; n += BLOCKS) {
             u64_store(blocks + used + n, next);
@@ -268,10 +191,11 @@ static void FN(list)(const fi_values *values, const fi_blocks *runs, size_t coun
         return;
     }
     const size_t pairs = (used + BLOCKS - 1) / BLOCKS;
+    const size_t pair_bytes = fi_per_block(values->dtype) * BLOCKS * fi_item_size(values->dtype);
     for (; used % (GROUPS * BLOCKS); used++) /* nobody listed these */
         blocks[used] = 0;
     uint32_t words[FI_LIST * 4] __attribute__((aligned(64)));
-    FN(philox_list)(words, pairs, values->key, values->stream, blocks);
+    FN(philox_list)(words, pairs, values->key, values->stream, blocks, ahead ? out : NULL, pair_bytes);
     FN(transform)(words, pairs, values, out);
 }
 
@@ -299,51 +223,7 @@ static void FN(words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, u
     }
 }
 
-LANE void transpose_as(char *out, int64_t step, const char *const *from, int64_t rows, int64_t columns, int stream) {
-    for (int64_t c = 0; c < columns; c += LANES)
-        for (int64_t r = 0; r < rows; r += LANES) {
-            u32v v[LANES];
-            UNROLL
-            for (int k = 0; k < LANES; k++)
-                v[k] = u32_load((const uint32_t *)(from[r + k] + 4 * c));
-            u32_transpose(v);
-            char *to = out + c * step + 4 * r;
-            UNROLL
-            for (int k = 0; k < LANES; k++, to += step)
-                if (stream)
-                    u32_stream((uint32_t *)to, v[k]);
-                else
-                    u32_store((uint32_t *)to, v[k]);
-        }
-}
-
-static void FN(spread)(char *out, int64_t step, const char *from, int64_t count) {
-    int64_t i = 0;
-#ifdef __AVX512F__
-    if (step == 8)
-        for (; i + LANES < count; i += LANES)
-            u32_store_every_second((uint32_t *)(out + 8 * i), u32_load((const uint32_t *)(from + 4 * i)));
-    else if (step == -4)
-        for (; i + LANES <= count; i += LANES)
-            u32_store_reversed((uint32_t *)(out - 4 * (i + LANES - 1)), u32_load((const uint32_t *)(from + 4 * i)));
-#endif
-    for (; i < count; i++)
-        memcpy(out + i * step, from + 4 * i, 4);
-}
-
-static void FN(stream_end)(void) { stream_end(); }
-
-static void FN(transpose)(char *out, int64_t step, const char *const *from, int64_t rows, int64_t columns, int stream) {
-    const int64_t tall = rows / LANES * LANES, wide = columns / LANES * LANES;
-    if (stream && (uintptr_t)out % 64 == 0 && step % 64 == 0) {
-        transpose_as(out, step, from, tall, wide, 1);
-    } else {
-        transpose_as(out, step, from, tall, wide, 0);
-    }
-    for (int64_t c = 0; c < columns; c++)
-        for (int64_t r = c < wide ? tall : 0; r < rows; r++)
-            memcpy(out + c * step + 4 * r, from[r] + 4 * c, 4);
-}
+#include "apart.h"
 
 /* Given words instead of the stream's, for proofs over all of them. */
 static void FN(convert)(const fi_values *values, const uint32_t *words, size_t blocks, void *destination) {
@@ -371,4 +251,5 @@ static void FN(multiply)(const fi_product *p, char *scratch) {
         FN(multiply_f32)(p, scratch);
 }
 
-const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(list), FN(transpose), FN(spread), FN(fill_apart), FN(stream_end), FN(words), FN(convert), FN(multiply), GROUPS *PAIR, TERMS};
+const fi_isa FN(fi_isa) = {NAME(ISA),       FN(fill),  FN(fill_apart), FN(list),     FN(transpose),
+                           FN(end_streams), FN(words), FN(convert),    FN(multiply), TERMS};

@@ -11,15 +11,13 @@
 #include "placing.h"
 
 /* Elements of a tile. Measured: docs/performance.md, "Tiles and threads". */
-#define RUN_TILE 16384   /* of a run of flat indices that are neighbours in memory, or along one axis */
-#define ACROSS_COLUMNS 256 /* of a transposed tile, elements along the flat index ... */
-#define ACROSS_BYTES 256 /* ... and bytes of those along memory */
-#define STREAM_FROM (1 << 23)
-#define GATHER_TILE 8192 /* of elements listed one by one */
-#define SHORTEST_RUN 32  /* shorter runs are listed one by one */
-/* Consecutive flat indices that are made at once where memory has them one by one or in short runs: with 16 bytes of
- * every 48, 23 GB/s instead of 0.8 one by one. */
-#define CHUNK 2048
+#define RUN_TILE 16384        /* of a run of flat indices that are neighbours in memory, or along one axis */
+#define ACROSS_ROWS 64        /* of a transposed tile, along memory ... */
+#define ACROSS_COLUMNS 256    /* ... and along the flat index, where that many are there */
+#define GATHER_TILE 8192      /* of elements listed one by one */
+#define SHORT_RUN 768         /* at most: several are made at once */
+#define FEW 128               /* elements of a transposed tile: they are listed one by one */
+#define STREAM_FROM (4 << 20) /* bytes of an output whose lines go past the caches, where whole ones are written */
 
 typedef struct job job;
 typedef void fill_tile(const job *, const fi_piece *, uint64_t tile);
@@ -32,14 +30,15 @@ struct job {
     uint64_t count;         /* of them */
     int interleaved;        /* whether they take turns in memory */
     fill_tile *fill_tile;
-    uint64_t tiles; /* of each tensor */
-    int fresh;      /* whether a tile's pages are to be made before it is filled */
-    int run_axis;   /* neighbours in flat index, or -1 */
-    int64_t along;  /* elements of a tile along the run axis */
-    int64_t shift;  /* so that tiles of the run axis end at multiples of that */
-    int64_t wide;
-    int straddle, direct, stream;
-    int64_t rows;   /* elements of a tile along the last axis, if that is another one */
+    uint64_t tiles;          /* of each tensor */
+    int fresh;               /* whether a tile's pages are to be made before it is filled */
+    int run_axis;            /* neighbours in flat index, or -1 */
+    int64_t along;           /* elements of a tile along the run axis */
+    int64_t shift;           /* so that tiles of the run axis end at multiples of that */
+    int64_t rows, row_shift; /* the same of the last axis, if that is another one */
+    int64_t wide;            /* of `along`, elements that are made at once */
+    int in_one_run;          /* whether listed runs follow each other in memory, each of whole blocks */
+    int stream;              /* whether lines go past the caches */
     uint64_t tiles_along[FI_MAX_AXES];
     int order[FI_MAX_AXES]; /* gather: axes, the one with neighbours in flat index last */
     /* raw words */
@@ -67,29 +66,13 @@ static span run_span(const fi_axis *axis, int64_t tile, int64_t length, int64_t 
 
 static void fill_run(const job *j, const fi_values *values, uint64_t first, char *out, int64_t step, int64_t count) {
     const size_t size = fi_item_size(values->dtype);
-    if (step == (int64_t)size) {
-        if (j->fresh)
-            fi_make_pages(out, (size_t)count * size);
-        j->isa->fill(values, first, (size_t)count, out);
-        return;
-    }
-    if (values->distribution) {
+    if (step != (int64_t)size) {
         j->isa->fill_apart(values, first, (size_t)count, out, 1, step);
         return;
     }
-    char buffer[CHUNK * 8];
-    for (int64_t done = 0; done < count; done += CHUNK) {
-        const int64_t n = count - done < CHUNK ? count - done : CHUNK;
-        char *to = out + done * step;
-        if (llabs(step) <= 16)
-            for (int64_t ahead = 0; ahead < n * llabs(step); ahead += 64)
-                __builtin_prefetch(step < 0 ? to - ahead : to + ahead, 1);
-        j->isa->fill(values, first + (uint64_t)done, (size_t)n, buffer);
-        if (size == 4 && (step == 8 || step == -4))
-            j->isa->spread(to, step, buffer, n);
-        else
-            spread_elements(to, step, buffer, size, n);
-    }
+    if (j->fresh)
+        fi_make_pages(out, (size_t)count * size);
+    j->isa->fill(values, first, (size_t)count, out);
 }
 
 /* Where a tile begins, in flat index and in memory: its first element's index is returned. `run` and `rows` are what it
@@ -106,7 +89,7 @@ static uint64_t tile_at(const job *j, uint64_t tile, char **out, span *run, span
             *run = run_span(axis, at, j->along, j->shift);
             at = run->begin;
         } else if (a == last) {
-            *rows = run_span(axis, at, j->rows, 0);
+            *rows = run_span(axis, at, j->rows, j->row_shift);
             at = rows->begin;
             *out += at * axis->byte_step;
             continue;
@@ -130,8 +113,8 @@ static inline fi_blocks blocks_of(uint64_t first, uint64_t length, int shift) {
     return (fi_blocks){begin, ((first + length - 1) >> shift) + 1 - begin};
 }
 
-/* The flat index runs along an axis whose elements are far apart in memory, while those of the last axis are close: a few
- * columns of many rows are listed and made at once, and written out column by column. */
+/* The flat index runs along an axis whose elements are far apart in memory, while those of the last axis are close: a
+ * few columns of many rows are listed and made at once, and written out column by column. */
 static void do_across_tile(const job *j, const fi_piece *piece, uint64_t tile) {
     const fi_axis *run = &j->plan->axes[j->run_axis], *inner = &j->plan->axes[j->plan->naxes - 1];
     const int shift = fi_block_shift(piece->values->dtype);
@@ -139,68 +122,35 @@ static void do_across_tile(const job *j, const fi_piece *piece, uint64_t tile) {
     char *out = piece->out;
     span columns = {0, 0}, rows = {0, 0};
     const uint64_t first = tile_at(j, tile, &out, &columns, &rows);
-    fi_blocks blocks[FI_LIST];
-    const char *from[FI_LIST];
+    fi_blocks blocks[ACROSS_ROWS];
+    const char *from[ACROSS_ROWS]; /* the elements of a row */
     _Alignas(64) char elements[FI_LIST * 16];
-    int64_t wide = j->wide;
+    const int is_fetched = !j->stream && rows.count * llabs(inner->byte_step) >= 64;
+    int64_t wide = fi_least(j->wide, columns.count);
     for (int64_t done = 0; done < columns.count; done += wide) {
-        if (done == 0 || columns.count - done < wide) {
-            wide = fi_least(columns.count - done, wide);
-            const char *next = elements;
-            for (int64_t row = 0; row < rows.count; row++) {
-                const uint64_t begin = first + (uint64_t)done + index_at(inner, rows.begin + row);
-                blocks[row] = blocks_of(begin, (uint64_t)wide, shift);
-                from[row] = next + (begin - (blocks[row].first << shift)) * size;
-                next += (blocks[row].count << shift) * size;
-            }
-        } else {
-            for (int64_t row = 0; row < rows.count; row++)
-                blocks[row].first += (uint64_t)wide >> shift;
+        const int is_last = columns.count - done < wide;
+        wide = is_last ? columns.count - done : wide;
+        const char *next = elements;
+        for (int64_t row = 0; row < rows.count && (done == 0 || is_last); row++) {
+            const uint64_t begin = first + (uint64_t)done + index_at(inner, rows.begin + row);
+            blocks[row] = blocks_of(begin, (uint64_t)wide, shift);
+            from[row] = next + (begin - (blocks[row].first << shift)) * size;
+            next += (blocks[row].count << shift) * size;
         }
         char *to = out + done * run->byte_step;
-        j->isa->list(piece->values, blocks, (size_t)rows.count, elements);
-        if (size == 4 && inner->byte_step == 4)
-            j->isa->transpose(to, run->byte_step, from, rows.count, wide, j->stream);
+        for (int64_t column = 0; column < wide && is_fetched; column++)
+            fetch_lines(to + column * run->byte_step, rows.count, inner->byte_step);
+        j->isa->list(piece->values, blocks, (size_t)rows.count, elements, 0);
+        for (int64_t row = 0; row < rows.count; row++) /* `wide` is a number of whole blocks, but for the last ones */
+            blocks[row].first += (uint64_t)wide >> shift;
+        if (inner->byte_step == (int64_t)size)
+            j->isa->transpose(to, run->byte_step, from, rows.count, wide, size, j->stream);
         else
             for (int64_t row = 0; row < rows.count; row++)
                 copy_elements(to + row * inner->byte_step, run->byte_step, from[row], (int64_t)size, size, wide);
     }
     if (j->stream)
-        j->isa->stream_end();
-}
-
-/* Runs of `length` elements that follow each other in flat index, in memory `step` bytes apart: made CHUNK at a time,
- * from a multiple of CHUNK on, where no words are wasted, whichever run they belong to. */
-static void fill_in_pieces(const job *j, const fi_values *values, uint64_t first, char *out, int64_t length,
-                           int64_t step, int64_t runs) {
-    const int64_t size = (int64_t)fi_item_size(values->dtype);
-    char buffer[CHUNK * 8];
-    int64_t inside = 0; /* of the run at `out`: elements that are there already */
-    while (runs) {
-        const int64_t aligned = CHUNK - (int64_t)(first % CHUNK), left = runs * length - inside;
-        const int64_t n = aligned < left ? aligned : left;
-        j->isa->fill(values, first, (size_t)n, buffer);
-        first += (uint64_t)n;
-        int64_t done = 0;
-        if (inside) {
-            done = fi_least(length - inside, n);
-            memcpy(out + inside * size, buffer, (size_t)(done * size));
-            inside = (inside + done) % length;
-        }
-        if (inside)
-            continue;
-        const int64_t whole = (n - done) / length;
-        if (done) {
-            out += step;
-            runs--;
-        }
-        copy_elements(out, step, buffer + done * size, length * size, (size_t)(length * size), whole);
-        done += whole * length;
-        out += whole * step;
-        runs -= whole;
-        inside = n - done;
-        memcpy(out, buffer + done * size, (size_t)(inside * size));
-    }
+        j->isa->end_streams();
 }
 
 /* Short runs that follow each other in flat index, the last two axes: several are made at once, then put in place. */
@@ -223,10 +173,7 @@ static void do_chunk_tile(const job *j, const fi_piece *piece, uint64_t tile) {
             out += t * plan->axes[a].byte_step;
         }
     }
-    if (piece->values->distribution)
-        j->isa->fill_apart(piece->values, first, (size_t)(runs.count * inner->count), out, inner->count, outer->byte_step);
-    else
-        fill_in_pieces(j, piece->values, first, out, inner->count, outer->byte_step, runs.count);
+    j->isa->fill_apart(piece->values, first, (size_t)(runs.count * inner->count), out, inner->count, outer->byte_step);
 }
 
 /* Positions along some axes, the last of them running fastest. */
@@ -262,7 +209,7 @@ static void do_listed_tile(const job *j, const fi_piece *piece, uint64_t tile) {
     const fi_axis *inner = &j->plan->axes[last];
     const int64_t size = (int64_t)fi_item_size(piece->values->dtype);
     const uint64_t length = (uint64_t)inner->count, at_once = RUN_TILE / length;
-    const uint64_t most = (length - 2) / ((uint64_t)1 << shift) + 2; /* blocks of a run */
+    const uint64_t most = ((length - 1 + fi_per_block(piece->values->dtype) - 1) >> shift) + 1; /* blocks of a run */
     uint64_t left = j->elements / length - tile * at_once;
     left = left < at_once ? left : at_once;
     fi_blocks blocks[FI_LIST];
@@ -272,28 +219,28 @@ static void do_listed_tile(const job *j, const fi_piece *piece, uint64_t tile) {
     int64_t at[FI_MAX_AXES];
     positions_of(at, j, last, tile * at_once);
     while (left) {
-        size_t used = 0, runs = 0;
-        for (; runs < left && used + most <= FI_LIST; runs++) {
-            char *out = piece->out;
-            const uint64_t first = start_of(at, j, last, &out);
-            to[runs] = out;
-            for (int64_t ahead = 0; ahead < (int64_t)length * inner->byte_step; ahead += 64)
-                __builtin_prefetch(out + ahead, 1); /* memory finds the lines while the values are made */
-            blocks[runs] = blocks_of(first, length, shift);
-            from[runs] = elements + ((used << shift) + (first - (blocks[runs].first << shift))) * (size_t)size;
-            used += blocks[runs].count;
+        uint64_t used = 0, runs = left < FI_LIST / most ? left : FI_LIST / most;
+        runs -= runs > FI_ROOM ? runs % FI_ROOM : 0; /* then any number of blocks in each fills FI_ROOM */
+        for (uint64_t i = 0; i < runs; i++) {
+            to[i] = piece->out;
+            const uint64_t first = start_of(at, j, last, &to[i]);
+            blocks[i] = blocks_of(first, length, shift);
+            from[i] = elements + ((used << shift) + (first - (blocks[i].first << shift))) * (size_t)size;
+            used += blocks[i].count;
+            if (!j->in_one_run)
+                fetch_lines(to[i], inner->count, inner->byte_step);
             at[last - 1]++;
             carry(at, j, last - 1);
         }
-        if (j->direct)
-            j->isa->list(piece->values, blocks, runs, to[0]);
-        else {
-            j->isa->list(piece->values, blocks, runs, elements);
+        if (j->in_one_run && used % FI_ROOM == 0) {
+            j->isa->list(piece->values, blocks, runs, to[0], 1);
+        } else {
+            j->isa->list(piece->values, blocks, runs, elements, 0);
             if (inner->byte_step == size)
-                for (size_t i = 0; i < runs; i++)
+                for (uint64_t i = 0; i < runs; i++)
                     memcpy(to[i], from[i], length * (uint64_t)size);
             else
-                for (size_t i = 0; i < runs; i++)
+                for (uint64_t i = 0; i < runs; i++)
                     spread_elements(to[i], inner->byte_step, from[i], (size_t)size, inner->count);
         }
         left -= runs;
@@ -313,7 +260,7 @@ static void fill_listed(const job *j, const fi_values *values, const uint64_t *i
             blocks[used++] = (fi_blocks){block, 1};
         from[i] = (((used - 1) << shift) + (index[i] - (block << shift))) * size;
     }
-    j->isa->list(values, blocks, used, elements);
+    j->isa->list(values, blocks, used, elements, 0);
     for (size_t i = 0; i < count; i++)
         copy_elements(to[i], 0, elements + from[i], 0, size, 1);
 }
@@ -378,6 +325,20 @@ static void do_words_tile(const void *context, uint64_t tile, int thread) {
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 
+static void cut_across(job *j, int64_t per_block, int64_t size) {
+    const fi_axis *run = &j->plan->axes[j->run_axis], *inner = &j->plan->axes[j->plan->naxes - 1];
+    j->fill_tile = do_across_tile;
+    j->rows = fi_least(inner->count, ACROSS_ROWS);
+    j->wide = 16;
+    while (j->rows * (2 * j->wide / per_block + 1) <= FI_LIST) /* a run may begin within a block */
+        j->wide *= 2;
+    j->along = j->wide < ACROSS_COLUMNS ? ACROSS_COLUMNS : j->wide;
+    j->stream =
+        j->count * j->elements * (uint64_t)size >= STREAM_FROM && inner->byte_step == size && run->byte_step % 64 == 0;
+    if (inner->count > 4 * ACROSS_ROWS) /* tiles begin with lines of memory */
+        j->row_shift = (int64_t)((uintptr_t)j->pieces->out % 64) / size;
+}
+
 int fi_run(const fi_isa *isa, const fi_values *values, const fi_plan *plan, int threads, fi_poll poll, void *context) {
     const fi_piece piece = {values, plan->out};
     return fi_run_each(isa, &piece, 1, plan, threads, poll, context);
@@ -398,14 +359,12 @@ int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_pl
         if (!axis->table && (plan->axes[nearest].table || axis->index_step < plan->axes[nearest].index_step))
             nearest = a;
     }
-    const int across = j.run_axis != last;
-    const size_t size = fi_item_size(pieces->values->dtype);
+    const int across = j.run_axis >= 0 && j.run_axis != last;
+    const int64_t size = (int64_t)fi_item_size(pieces->values->dtype);
     const int64_t per_block = (int64_t)fi_per_block(pieces->values->dtype);
     const fi_axis *inner = last > 0 ? &plan->axes[last] : 0, *outer = last > 0 ? inner - 1 : 0;
-    const int chunks = last > 0 && !across && inner->count <= CHUNK / 2 && inner->byte_step == (int64_t)size &&
-                       outer->index_step == inner->count && !outer->table;
-    const int short_runs = j.run_axis < 0 || (last > 0 && plan->axes[j.run_axis].count < SHORTEST_RUN);
-    if (chunks) {
+    const int short_runs = last > 0 && j.run_axis == last && inner->count <= SHORT_RUN;
+    if (short_runs && inner->byte_step == size && outer->index_step == inner->count && !outer->table) {
         j.fill_tile = do_chunk_tile;
         j.tiles = 1;
         for (int a = 0; a < last; a++) {
@@ -413,16 +372,15 @@ int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_pl
             j.tiles_along[a] = a == last - 1 ? ceil_div(count, (uint64_t)(RUN_TILE / inner->count)) : count;
             j.tiles *= j.tiles_along[a];
         }
-    } else if (last > 0 && !across && (short_runs || inner->count * 4 < isa->at_once * per_block)) {
+    } else if (short_runs) {
         j.fill_tile = do_listed_tile;
-        j.direct = last == 1 && inner->byte_step == (int64_t)size && outer->byte_step == inner->count * (int64_t)size && inner->count % (8 * per_block) == 0;
-        for (int a = 0; a < last; a++)
-            j.direct &= plan->axes[a].index_step % per_block == 0;
-        j.direct &= plan->first_index % (uint64_t)per_block == 0;
         j.tiles = ceil_div(j.elements / (uint64_t)inner->count, (uint64_t)(RUN_TILE / inner->count));
+        j.in_one_run = last == 1 && inner->byte_step == size && outer->byte_step == inner->count * size &&
+                       plan->first_index % (uint64_t)per_block == 0 && inner->count % per_block == 0 &&
+                       outer->index_step % per_block == 0;
         for (int a = 0; a <= last; a++)
             j.order[a] = a;
-    } else if (short_runs) {
+    } else if (j.run_axis < 0 || (across && fi_least(inner->count, ACROSS_ROWS) * plan->axes[j.run_axis].count < FEW)) {
         j.fill_tile = do_gather_tile;
         j.tiles = ceil_div(j.elements, GATHER_TILE);
         for (int a = 0, k = 0; a <= last; a++)
@@ -431,30 +389,22 @@ int fi_run_each(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_pl
         if (last >= 0)
             j.order[last] = nearest;
     } else {
-        j.fill_tile = across ? do_across_tile : do_run_tile;
+        j.fill_tile = do_run_tile;
         j.along = RUN_TILE;
-        if (across) {
-            for (int a = 0; a <= last; a++)
-                j.straddle |= a != j.run_axis && plan->axes[a].index_step % per_block;
-            j.rows = fi_least(inner->count, ACROSS_BYTES / (int64_t)size);
-            j.wide = 16;
-            while (j.rows * (2 * j.wide / per_block + j.straddle) <= FI_LIST)
-                j.wide *= 2;
-            j.stream = j.elements * size >= STREAM_FROM;
-            j.along = j.wide < ACROSS_COLUMNS ? ACROSS_COLUMNS : j.wide;
-        }
+        if (across)
+            cut_across(&j, per_block, size);
         j.shift = (int64_t)(plan->first_index % (uint64_t)j.along);
         j.tiles = 1;
         for (int a = 0; a <= last; a++) {
             const uint64_t count = (uint64_t)plan->axes[a].count;
             j.tiles_along[a] = a == j.run_axis ? ceil_div(count + (uint64_t)j.shift, (uint64_t)j.along)
-                               : a == last     ? ceil_div(count, (uint64_t)j.rows)
+                               : a == last     ? ceil_div(count + (uint64_t)j.row_shift, (uint64_t)j.rows)
                                                : count;
             j.tiles *= j.tiles_along[a];
         }
     }
-    if (last >= 0 && j.run_axis == last && plan->axes[last].byte_step == (int64_t)size)
-        j.fresh = fi_is_fresh(pieces->out, (size_t)plan->axes[last].count * size);
+    if (last >= 0 && j.run_axis == last && plan->axes[last].byte_step == size)
+        j.fresh = fi_is_fresh(pieces->out, (size_t)(plan->axes[last].count * size));
     if (n > 1 && last >= 0)
         j.interleaved = llabs(pieces[1].out - pieces[0].out) < llabs(plan->axes[0].byte_step);
     return j.elements ? fi_parallel(do_tile, &j, n * j.tiles, n * j.elements, threads, poll, context) : 0;
