@@ -46,14 +46,26 @@ typedef struct {
 
 static inline int64_t fi_least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* Blocks that follow each other. */
+typedef struct {
+    uint64_t first, count;
+} fi_blocks;
+
 /* One instruction set's kernels. */
 typedef struct {
     const char *name;
     /* Elements first .. first + count - 1 of the tensor into contiguous memory, aligned or not. */
     void (*fill)(const fi_values *values, uint64_t first, size_t count, void *out);
-    /* The elements of `count` <= FI_LIST blocks anywhere into contiguous memory. `out` has room for those of FI_LIST
-     * blocks, and `blocks` for as many: what is behind `count` is overwritten. */
-    void (*list)(const fi_values *values, uint64_t *blocks, size_t count, void *out);
+    /* The same in runs of `length` elements that are `step` bytes apart. */
+    void (*fill_apart)(const fi_values *values, uint64_t first, size_t count, void *out, int64_t length, int64_t step);
+    /* The elements of `count` runs of together at most FI_LIST blocks into contiguous memory, which has room for the
+     * next multiple of FI_ROOM blocks. `ahead`: whether it is not in the cache, and to be fetched first. */
+    void (*list)(const fi_values *values, const fi_blocks *runs, size_t count, void *out, int ahead);
+    /* Element c of from[r], of `size` bytes, to out + c step + r size; `stream`: past the caches, if it can be. Whoever
+     * did so calls end_streams before he is done. */
+    void (*transpose)(char *out, int64_t step, const char *const *from, int64_t rows, int64_t columns, size_t size,
+                      int stream);
+    void (*end_streams)(void);
     /* Raw words of the blocks whose 128-bit counter starts at (low, high). */
     void (*words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, uint64_t high);
     /* The elements that `blocks` blocks of given words stand for; not for constants. */
@@ -61,11 +73,11 @@ typedef struct {
     /* A product of at most FI_SCRATCH_A / FI_PITCH bytes of rows; scratch has FI_SCRATCH bytes, aligned. Returns the
      * bytes of B that it has copied there. */
     size_t (*multiply)(const fi_product *product, char *scratch);
-    int64_t at_once; /* words that `fill` makes at once: a shorter run wastes the rest */
-    int64_t terms;   /* of a product, that one call should do at most: a signal waits that long */
+    int64_t terms; /* of a product, that one call should do at most: a signal waits that long */
 } fi_isa;
 
-#define FI_LIST 768 /* a multiple of LISTED * BLOCKS of every instruction set */
+#define FI_LIST 768 /* a multiple of GROUPS * BLOCKS of every instruction set */
+#define FI_ROOM 8   /* a multiple of BLOCKS of every instruction set */
 
 extern const fi_isa fi_isa_base;
 extern const fi_isa fi_isa_avx2;

@@ -4,6 +4,7 @@
 #endif
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 #define LANES 8
 #define GROUPS 6    /* vector pairs of Philox in flight: what 16 registers hold */
@@ -20,6 +21,8 @@ typedef __m256d m64;
 
 LANE u64v u64_set(uint64_t x) { return _mm256_set1_epi64x((long long)x); }
 LANE u64v u64_load(const uint64_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+LANE void u64_store(uint64_t *p, u64v x) { _mm256_storeu_si256((__m256i *)p, x); }
+LANE u64v u64_load_slots(const uint64_t *p) { return _mm256_permute4x64_epi64(u64_load(p), 0xD8); }
 LANE u64v u64_of_u32(u32v x) { return x; }
 LANE u32v u32_of_u64(u64v x) { return x; }
 LANE u64v u64_add(u64v a, u64v b) { return _mm256_add_epi64(a, b); }
@@ -56,12 +59,41 @@ LANE u64v philox_highs(int round, u64v p, u64v q) { return round & 1 ? SHUFFLE2(
 LANE u64v philox_lows(int round, u64v x, u64v m, u64v p, u64v q) {
     return round < 9 ? _mm256_mullo_epi32(x, m) : SHUFFLE2(p, q, 0x88);
 }
+LANE u64v philox_listed_highs(u64v counter, u64v p) { return SHUFFLE2(p, counter, 0xDD); }
 LANE u64v philox_first_lows(u64v p, u64v q) { return SHUFFLE2(p, q, 0x88); }
 LANE u64v philox_last(u64v x) { return _mm256_shuffle_epi32(x, 0xB1); }
+
+LANE void u64_transpose(u64v row[4]) {
+    for (int i = 0; i < 4; i += 2) {
+        const u64v a = row[i], b = row[i + 1];
+        row[i] = _mm256_unpacklo_epi64(a, b);
+        row[i + 1] = _mm256_unpackhi_epi64(a, b);
+    }
+    for (int k = 0; k < 2; k++) {
+        const u64v a = row[k], b = row[k + 2];
+        row[k] = _mm256_permute2x128_si256(a, b, 0x20);
+        row[k + 2] = _mm256_permute2x128_si256(a, b, 0x31);
+    }
+}
 
 LANE u32v u32_set(uint32_t x) { return _mm256_set1_epi32((int)x); }
 LANE u32v u32_load(const uint32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 LANE void u32_store(uint32_t *p, u32v x) { _mm256_storeu_si256((__m256i *)p, x); }
+LANE u32v u32_zip_low(u32v a, u32v b) { return _mm256_unpacklo_epi32(a, b); }
+LANE u32v u32_zip_high(u32v a, u32v b) { return _mm256_unpackhi_epi32(a, b); }
+LANE u32v u16_zip_low(u32v a, u32v b) { return _mm256_unpacklo_epi16(a, b); }
+LANE u32v u16_zip_high(u32v a, u32v b) { return _mm256_unpackhi_epi16(a, b); }
+LANE void u32_copy_backwards(char *to, const char *from) {
+    const __m256i order = _mm256_set_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i x = _mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)from), order);
+    _mm256_storeu_si256((__m256i *)(to - 28), x);
+}
+LANE void u32_copy_to_every_second(char *to, const char *from) {
+    for (int i = 0; i < 8; i++)
+        memcpy(to + 8 * i, from + 4 * i, 4);
+}
+LANE void u32_stream(uint32_t *p, u32v x) { _mm256_stream_si256((__m256i *)p, x); }
+LANE void stream_end(void) { _mm_sfence(); }
 LANE u32v u32_add(u32v a, u32v b) { return _mm256_add_epi32(a, b); }
 LANE u32v u32_sub(u32v a, u32v b) { return _mm256_sub_epi32(a, b); }
 LANE u32v u32_and(u32v a, u32v b) { return _mm256_and_si256(a, b); }

@@ -20,6 +20,10 @@ typedef __mmask8 m64;
 
 LANE u64v u64_set(uint64_t x) { return _mm512_set1_epi64((long long)x); }
 LANE u64v u64_load(const uint64_t *p) { return _mm512_loadu_si512(p); }
+LANE void u64_store(uint64_t *p, u64v x) { _mm512_storeu_si512(p, x); }
+LANE u64v u64_load_slots(const uint64_t *p) {
+    return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0), u64_load(p));
+}
 LANE u64v u64_of_u32(u32v x) { return x; }
 LANE u32v u32_of_u64(u64v x) { return x; }
 LANE u64v u64_add(u64v a, u64v b) { return _mm512_add_epi64(a, b); }
@@ -44,9 +48,44 @@ LANE u64v u64_join(u64v low, u64v high) { return _mm512_mask_shuffle_epi32(low, 
 LANE u64v u64_join_high(u64v low, u64v high) { return _mm512_mask_shuffle_epi32(high, u64_mask(0x5555), low, 0xF5); }
 LANE u64v u64_blend(u64v low, u64v high) { return _mm512_mask_blend_epi32(0xAAAA, low, high); }
 
+LANE void u64_transpose(u64v row[8]) {
+    for (int i = 0; i < 8; i += 2) {
+        const u64v a = row[i], b = row[i + 1];
+        row[i] = _mm512_unpacklo_epi64(a, b);
+        row[i + 1] = _mm512_unpackhi_epi64(a, b);
+    }
+    for (int k = 0; k < 2;
+         k++) { /* row 2 i + k has, in each quarter, an even or an odd column of rows 2 i and 2 i + 1 */
+        const u64v a = _mm512_shuffle_i64x2(row[k], row[k + 2], 0x88),
+                   c = _mm512_shuffle_i64x2(row[k], row[k + 2], 0xDD);
+        const u64v b = _mm512_shuffle_i64x2(row[k + 4], row[k + 6], 0x88);
+        const u64v d = _mm512_shuffle_i64x2(row[k + 4], row[k + 6], 0xDD);
+        row[k] = _mm512_shuffle_i64x2(a, b, 0x88);
+        row[k + 2] = _mm512_shuffle_i64x2(c, d, 0x88);
+        row[k + 4] = _mm512_shuffle_i64x2(a, b, 0xDD);
+        row[k + 6] = _mm512_shuffle_i64x2(c, d, 0xDD);
+    }
+}
+
 LANE u32v u32_set(uint32_t x) { return _mm512_set1_epi32((int)x); }
 LANE u32v u32_load(const uint32_t *p) { return _mm512_loadu_si512(p); }
 LANE void u32_store(uint32_t *p, u32v x) { _mm512_storeu_si512(p, x); }
+LANE void u32_copy_backwards(char *to, const char *from) {
+    const __m512i order = _mm512_set_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    _mm512_storeu_si512(to - 60, _mm512_permutexvar_epi32(order, _mm512_loadu_si512(from)));
+}
+LANE void u32_copy_to_every_second(char *to, const char *from) {
+    for (int half = 0; half < 2; half++) {
+        const __m512i apart = _mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)(from + 32 * half)));
+        _mm512_mask_storeu_epi32(to + 64 * half, 0x5555, apart);
+    }
+}
+LANE u32v u32_zip_low(u32v a, u32v b) { return _mm512_unpacklo_epi32(a, b); }
+LANE u32v u32_zip_high(u32v a, u32v b) { return _mm512_unpackhi_epi32(a, b); }
+LANE u32v u16_zip_low(u32v a, u32v b) { return _mm512_unpacklo_epi16(a, b); }
+LANE u32v u16_zip_high(u32v a, u32v b) { return _mm512_unpackhi_epi16(a, b); }
+LANE void u32_stream(uint32_t *p, u32v x) { _mm512_stream_si512((__m512i *)p, x); }
+LANE void stream_end(void) { _mm_sfence(); }
 LANE u32v u32_add(u32v a, u32v b) { return _mm512_add_epi32(a, b); }
 LANE u32v u32_sub(u32v a, u32v b) { return _mm512_sub_epi32(a, b); }
 LANE u32v u32_and(u32v a, u32v b) { return _mm512_and_si512(a, b); }

@@ -47,6 +47,8 @@ typedef u64v m64;
 
 LANE u64v u64_set(uint64_t x) { MAP2(u64v, x); }
 LANE u64v u64_load(const uint64_t *p) { MAP2(u64v, p[i]); }
+LANE void u64_store(uint64_t *p, u64v x) { memcpy(p, x.lane, sizeof x.lane); }
+LANE u64v u64_load_slots(const uint64_t *p) { return u64_load(p); }
 LANE u64v u64_of_u32(u32v x) { MAP2(u64v, x.lane[2 * i] | (uint64_t)x.lane[2 * i + 1] << 32); }
 LANE u32v u32_of_u64(u64v x) { MAP4(u32v, (uint32_t)(x.lane[i / 2] >> (i & 1) * 32)); }
 LANE u64v u64_add(u64v a, u64v b) { MAP2(u64v, a.lane[i] + b.lane[i]); }
@@ -63,9 +65,44 @@ LANE u64v u64_join(u64v low, u64v high) { MAP2(u64v, (uint32_t)low.lane[i] | hig
 LANE u64v u64_join_high(u64v low, u64v high) { MAP2(u64v, low.lane[i] >> 32 | (high.lane[i] >> 32 << 32)); }
 LANE u64v u64_blend(u64v low, u64v high) { MAP2(u64v, (uint32_t)low.lane[i] | (high.lane[i] >> 32 << 32)); }
 
+LANE void u64_transpose(u64v row[2]) {
+    const uint64_t x = row[0].lane[1];
+    row[0].lane[1] = row[1].lane[0];
+    row[1].lane[0] = x;
+}
+
 LANE u32v u32_set(uint32_t x) { MAP4(u32v, x); }
-LANE u32v u32_load(const uint32_t *p) { MAP4(u32v, p[i]); }
+LANE u32v u32_load(const uint32_t *p) {
+    u32v r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
 LANE void u32_store(uint32_t *p, u32v x) { memcpy(p, x.lane, sizeof x.lane); }
+LANE u32v u32_zip_low(u32v a, u32v b) { MAP4(u32v, (i & 1 ? b : a).lane[i / 2]); }
+LANE u32v u32_zip_high(u32v a, u32v b) { MAP4(u32v, (i & 1 ? b : a).lane[2 + i / 2]); }
+/* Of the 16-bit lanes as they lie in memory, on a CPU of either byte order. */
+LANE u32v u16_zip(const u32v *a, const u32v *b, int first) {
+    uint16_t x[8], y[8], zipped[8];
+    memcpy(x, a, sizeof x);
+    memcpy(y, b, sizeof y);
+    for (int i = 0; i < 8; i++)
+        zipped[i] = (i & 1 ? y : x)[first + i / 2];
+    u32v r;
+    memcpy(&r, zipped, sizeof r);
+    return r;
+}
+LANE u32v u16_zip_low(u32v a, u32v b) { return u16_zip(&a, &b, 0); }
+LANE u32v u16_zip_high(u32v a, u32v b) { return u16_zip(&a, &b, 4); }
+LANE void u32_copy_backwards(char *to, const char *from) {
+    for (int i = 0; i < 4; i++)
+        memcpy(to - 4 * i, from + 4 * i, 4);
+}
+LANE void u32_copy_to_every_second(char *to, const char *from) {
+    for (int i = 0; i < 4; i++)
+        memcpy(to + 8 * i, from + 4 * i, 4);
+}
+LANE void u32_stream(uint32_t *p, u32v x) { u32_store(p, x); }
+LANE void stream_end(void) {}
 LANE u32v u32_add(u32v a, u32v b) { MAP4(u32v, a.lane[i] + b.lane[i]); }
 LANE u32v u32_sub(u32v a, u32v b) { MAP4(u32v, a.lane[i] - b.lane[i]); }
 LANE u32v u32_and(u32v a, u32v b) { MAP4(u32v, a.lane[i] & b.lane[i]); }

@@ -40,6 +40,7 @@ LANE f64v f64_set(double x) {
 }
 
 LANE u64v u64_load(const uint64_t *p) { return u64_set(*p); }
+LANE u64v u64_load_slots(const uint64_t *p) { return u64_load(p); }
 LANE u64v u64_of_u32(u32v x) { return u64_set(x.a | (uint64_t)x.b << 32); }
 LANE u32v u32_of_u64(u64v x) { return u32_both((uint32_t)x.a, (uint32_t)(x.a >> 32)); }
 LANE u64v u64_add(u64v a, u64v b) { return u64_set(a.a + b.a); }

@@ -4,6 +4,7 @@
 #endif
 #include <arm_neon.h>
 #include <stdint.h>
+#include <string.h>
 
 #define LANES 4
 #define GROUPS 4
@@ -20,6 +21,8 @@ typedef uint64x2_t m64;
 
 LANE u64v u64_set(uint64_t x) { return vdupq_n_u64(x); }
 LANE u64v u64_load(const uint64_t *p) { return vld1q_u64(p); }
+LANE void u64_store(uint64_t *p, u64v x) { vst1q_u64(p, x); }
+LANE u64v u64_load_slots(const uint64_t *p) { return u64_load(p); }
 LANE u64v u64_of_u32(u32v x) { return vreinterpretq_u64_u32(x); }
 LANE u32v u32_of_u64(u64v x) { return vreinterpretq_u32_u64(x); }
 LANE u64v u64_add(u64v a, u64v b) { return vaddq_u64(a, b); }
@@ -38,9 +41,33 @@ LANE u64v u64_join_high(u64v low, u64v high) {
 }
 LANE u64v u64_blend(u64v low, u64v high) { return vbslq_u64(vdupq_n_u64(0xFFFFFFFF), low, high); }
 
+LANE void u64_transpose(u64v row[2]) {
+    const u64v a = row[0], b = row[1];
+    row[0] = vzip1q_u64(a, b);
+    row[1] = vzip2q_u64(a, b);
+}
+
 LANE u32v u32_set(uint32_t x) { return vdupq_n_u32(x); }
 LANE u32v u32_load(const uint32_t *p) { return vld1q_u32(p); }
 LANE void u32_store(uint32_t *p, u32v x) { vst1q_u32(p, x); }
+LANE u32v u32_zip_low(u32v a, u32v b) { return vzip1q_u32(a, b); }
+LANE u32v u32_zip_high(u32v a, u32v b) { return vzip2q_u32(a, b); }
+LANE u32v u16_zip_low(u32v a, u32v b) {
+    return vreinterpretq_u32_u16(vzip1q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b)));
+}
+LANE u32v u16_zip_high(u32v a, u32v b) {
+    return vreinterpretq_u32_u16(vzip2q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b)));
+}
+LANE void u32_copy_backwards(char *to, const char *from) {
+    for (int i = 0; i < 4; i++)
+        memcpy(to - 4 * i, from + 4 * i, 4);
+}
+LANE void u32_copy_to_every_second(char *to, const char *from) {
+    for (int i = 0; i < 4; i++)
+        memcpy(to + 8 * i, from + 4 * i, 4);
+}
+LANE void u32_stream(uint32_t *p, u32v x) { u32_store(p, x); }
+LANE void stream_end(void) {}
 LANE u32v u32_add(u32v a, u32v b) { return vaddq_u32(a, b); }
 LANE u32v u32_sub(u32v a, u32v b) { return vsubq_u32(a, b); }
 LANE u32v u32_and(u32v a, u32v b) { return vandq_u32(a, b); }

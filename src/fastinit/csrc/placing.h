@@ -4,14 +4,25 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* Memory finds the lines that `count` places `step` bytes apart lie in, while the caller does something else. */
+static inline void fetch_lines(const char *at, int64_t count, int64_t step) {
+    const int64_t apart = llabs(step), bytes = count * apart;
+    if (step < 0)
+        at += (count - 1) * step;
+    for (int64_t line = 0; line < bytes; line += apart > 64 ? apart : 64)
+        __builtin_prefetch(at + line, 1);
+}
 
 /* Elements, or short runs of them, with a byte step between them to where there is another. One loop for each of the
  * usual sizes, which memcpy then knows. */
 #define COPY(size, to_step, from_step)                                                                                 \
     for (int64_t i = 0; i < count; i++)                                                                                \
     memcpy(to + i * (to_step), from + i * (from_step), size)
-static void copy_elements(char *to, int64_t to_step, const char *from, int64_t from_step, size_t size, int64_t count) {
+static inline void copy_elements(char *to, int64_t to_step, const char *from, int64_t from_step, size_t size,
+                                 int64_t count) {
     if (size == 4)
         COPY(4, to_step, from_step);
     else if (size == 2)
@@ -24,48 +35,37 @@ static void copy_elements(char *to, int64_t to_step, const char *from, int64_t f
         COPY(size, to_step, from_step);
 }
 
-/* The same from one run of elements: unrolled, and with steps that are known where they are common, 1.2 times as fast.
- */
-static void spread_elements(char *to, int64_t to_step, const char *from, size_t size, int64_t count) {
-    if (size == 4 && to_step == -4)
-        _Pragma("GCC unroll 8") COPY(4, -4, 4);
-    else if (size == 4 && to_step == 8)
-        _Pragma("GCC unroll 8") COPY(4, 8, 4);
-    else if (size == 4)
-        COPY(4, to_step, 4);
+/* The same from one run of elements: unrolled, and with steps that are known where they are common. */
+static inline void spread_elements(char *to, int64_t to_step, const char *from, size_t size, int64_t count) {
+    if (size == 4)
+        _Pragma("GCC unroll 8") COPY(4, to_step, 4);
     else if (size == 2 && to_step == -2)
         _Pragma("GCC unroll 8") COPY(2, -2, 2);
+    else if (size == 2 && to_step == 4)
+        _Pragma("GCC unroll 8") COPY(2, 4, 2);
     else if (size == 2)
-        COPY(2, to_step, 2);
+        _Pragma("GCC unroll 8") COPY(2, to_step, 2);
+    else if (to_step == -8)
+        _Pragma("GCC unroll 8") COPY(8, -8, 8);
     else
-        COPY(8, to_step, 8);
+        _Pragma("GCC unroll 8") COPY(8, to_step, 8);
 }
 #undef COPY
 
-typedef uint32_t vector_of_four __attribute__((vector_size(16)));
-#ifdef __clang__
-#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define PICK(a, b, ...) __builtin_shuffle(a, b, (vector_of_four){__VA_ARGS__})
-#endif
-
-/* Four by four elements of four bytes: rows `from_step` bytes apart become columns, in rows `to_step` bytes apart. */
-static inline void transpose_4x4(char *to, int64_t to_step, const char *from, int64_t from_step) {
-    vector_of_four a, b, c, d;
-    memcpy(&a, from, 16);
-    memcpy(&b, from + from_step, 16);
-    memcpy(&c, from + 2 * from_step, 16);
-    memcpy(&d, from + 3 * from_step, 16);
-    const vector_of_four ab = PICK(a, b, 0, 4, 1, 5), cd = PICK(c, d, 0, 4, 1, 5);
-    const vector_of_four ab_high = PICK(a, b, 2, 6, 3, 7), cd_high = PICK(c, d, 2, 6, 3, 7);
-    a = PICK(ab, cd, 0, 1, 4, 5);
-    b = PICK(ab, cd, 2, 3, 6, 7);
-    c = PICK(ab_high, cd_high, 0, 1, 4, 5);
-    d = PICK(ab_high, cd_high, 2, 3, 6, 7);
-    memcpy(to, &a, 16);
-    memcpy(to + to_step, &b, 16);
-    memcpy(to + 2 * to_step, &c, 16);
-    memcpy(to + 3 * to_step, &d, 16);
+/* Columns from rows: element c of from[r] to to + c step + r size. */
+#define COLUMNS(size)                                                                                                  \
+    for (int64_t c = 0; c < columns; c++)                                                                              \
+        for (int64_t r = 0; r < rows; r++)                                                                             \
+    memcpy(to + c * step + r * (size), from[r] + c * (size), size)
+static inline void copy_columns(char *to, int64_t step, const char *const *from, int64_t rows, int64_t columns,
+                                size_t size) {
+    if (size == 4)
+        COLUMNS(4);
+    else if (size == 2)
+        COLUMNS(2);
+    else
+        COLUMNS(8);
 }
+#undef COLUMNS
 
 #endif

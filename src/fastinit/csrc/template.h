@@ -8,10 +8,12 @@
 #ifndef ISA
 #error "define ISA and include its lanes_*.h first"
 #endif
+#include <stdlib.h>
 #include <string.h>
 
 #include "coefficients.h"
 #include "fastinit.h"
+#include "placing.h"
 
 #define JOIN2(a, b) a##_##b
 #define JOIN(a, b) JOIN2(a, b)
@@ -89,10 +91,10 @@ static void FN(generate)(uint32_t *buffer, size_t pairs, const fi_values *values
             else
                 FN(philox_run)(buffer, run, values->key, values->stream, block);
         } else {
-            uint64_t blocks[LISTED * BLOCKS];
-            for (unsigned slot = 0; slot < LISTED * BLOCKS; slot++)
+            uint64_t blocks[GROUPS * BLOCKS];
+            for (unsigned slot = 0; slot < GROUPS * BLOCKS; slot++)
                 blocks[slot] = block + slot;
-            FN(philox_list)(buffer, run = 1, values->key, values->stream, blocks);
+            FN(philox_list)(buffer, run = 1, values->key, values->stream, blocks, NULL, 0);
         }
         buffer += run * PAIR;
         ahead = ahead ? ahead + run * bytes : NULL;
@@ -167,16 +169,33 @@ static void FN(fill)(const fi_values *values, uint64_t first, size_t count, void
     }
 }
 
-static void FN(list)(const fi_values *values, uint64_t *blocks, size_t count, void *out) {
+static void FN(list)(const fi_values *values, const fi_blocks *runs, size_t count, void *out, int ahead) {
+    uint64_t blocks[FI_LIST + BLOCKS], ramp[BLOCKS]; /* a vector is written whole, and the next run over its end */
+    for (unsigned slot = 0; slot < BLOCKS; slot++)
+        ramp[slot] = slot;
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (runs[i].count == 1) {
+            blocks[used++] = runs[i].first;
+            continue;
+        }
+        u64v next = u64_add(u64_set(runs[i].first), u64_load(ramp));
+        for (size_t n = 0; n < runs[i].count; n += BLOCKS) {
+            u64_store(blocks + used + n, next);
+            next = u64_add(next, u64_set(BLOCKS));
+        }
+        used += runs[i].count;
+    }
     if (values->distribution == FI_CONSTANT) {
-        FN(fill_constant)(values, count * fi_per_block(values->dtype), out);
+        FN(fill_constant)(values, used * fi_per_block(values->dtype), out);
         return;
     }
-    const size_t pairs = (count + BLOCKS - 1) / BLOCKS;
-    for (; count % (LISTED * BLOCKS); count++) /* nobody listed these */
-        blocks[count] = 0;
+    const size_t pairs = (used + BLOCKS - 1) / BLOCKS;
+    const size_t pair_bytes = fi_per_block(values->dtype) * BLOCKS * fi_item_size(values->dtype);
+    for (; used % (GROUPS * BLOCKS); used++) /* nobody listed these */
+        blocks[used] = 0;
     uint32_t words[FI_LIST * 4] __attribute__((aligned(64)));
-    FN(philox_list)(words, pairs, values->key, values->stream, blocks);
+    FN(philox_list)(words, pairs, values->key, values->stream, blocks, ahead ? out : NULL, pair_bytes);
     FN(transform)(words, pairs, values, out);
 }
 
@@ -204,6 +223,8 @@ static void FN(words)(uint32_t *out, size_t count, uint64_t key, uint64_t low, u
     }
 }
 
+#include "apart.h"
+
 /* Given words instead of the stream's, for proofs over all of them. */
 static void FN(convert)(const fi_values *values, const uint32_t *words, size_t blocks, void *destination) {
     char *out = destination;
@@ -230,4 +251,5 @@ static size_t FN(multiply)(const fi_product *p, char *scratch) {
         return FN(multiply_f32)(p, scratch);
 }
 
-const fi_isa FN(fi_isa) = {NAME(ISA), FN(fill), FN(list), FN(words), FN(convert), FN(multiply), GROUPS *PAIR, TERMS};
+const fi_isa FN(fi_isa) = {NAME(ISA),       FN(fill),  FN(fill_apart), FN(list),     FN(transpose),
+                           FN(end_streams), FN(words), FN(convert),    FN(multiply), TERMS};

@@ -10,14 +10,13 @@
 #include "steps.h"
 
 /* Elements of a tile. Measured: docs/performance.md, "Tiles and threads". */
-#define RUN_TILE 16384   /* of a run of flat indices that are neighbours in memory, or along one axis */
-#define ACROSS_WORDS 256 /* of a transposed tile, words of the elements along the flat index ... */
-#define ACROSS_BYTES 256 /* ... and bytes of those along memory */
-#define GATHER_TILE 8192 /* of elements listed one by one */
-#define SHORTEST_RUN 32  /* shorter runs are listed one by one */
-/* Consecutive flat indices that are made at once where memory has them one by one or in short runs: with 16 bytes of
- * every 48, 23 GB/s instead of 0.8 one by one. */
-#define CHUNK 2048
+#define RUN_TILE 16384        /* of a run of flat indices that are neighbours in memory, or along one axis */
+#define ACROSS_ROWS 64        /* of a transposed tile, along memory ... */
+#define ACROSS_COLUMNS 256    /* ... and along the flat index, where that many are there */
+#define GATHER_TILE 8192      /* of elements listed one by one */
+#define SHORT_RUN 768         /* at most: several are made at once */
+#define FEW 128               /* elements of a transposed tile: they are listed one by one */
+#define STREAM_FROM (4 << 20) /* bytes of an output whose lines go past the caches, where whole ones are written */
 
 typedef struct job job;
 typedef void fill_tile(const job *, const fi_piece *, uint64_t tile);
@@ -30,10 +29,15 @@ struct job {
     uint64_t count;         /* of them */
     int interleaved;        /* whether they take turns in memory */
     fill_tile *fill_tile;
-    uint64_t tiles; /* of each tensor */
-    int fresh;      /* whether a tile's pages are to be made before it is filled */
-    int run_axis;   /* neighbours in flat index, or -1 */
-    int64_t shift;  /* so that tiles of the run axis end at multiples of RUN_TILE or across_run */
+    uint64_t tiles;          /* of each tensor */
+    int fresh;               /* whether a tile's pages are to be made before it is filled */
+    int run_axis;            /* neighbours in flat index, or -1 */
+    int64_t along;           /* elements of a tile along the run axis */
+    int64_t shift;           /* so that tiles of the run axis end at multiples of that */
+    int64_t rows, row_shift; /* the same of the last axis, if that is another one */
+    int64_t wide;            /* of `along`, elements that are made at once */
+    int in_one_run;          /* whether listed runs follow each other in memory, each of whole blocks */
+    int stream;              /* whether lines go past the caches */
     uint64_t tiles_along[FI_MAX_AXES];
     int order[FI_MAX_AXES]; /* gather: axes, the one with neighbours in flat index last */
     /* raw words */
@@ -44,8 +48,6 @@ struct job {
 static inline uint64_t index_at(const fi_axis *axis, int64_t j) {
     return (uint64_t)axis->index_step * (uint64_t)(axis->table ? axis->table[j] : j);
 }
-
-static inline int64_t across_run(fi_dtype dtype) { return ACROSS_WORDS / 4 * (int64_t)fi_per_block(dtype); }
 
 /* ---- tiles ----------------------------------------------------------------------------------------- */
 
@@ -63,103 +65,91 @@ static span run_span(const fi_axis *axis, int64_t tile, int64_t length, int64_t 
 
 static void fill_run(const job *j, const fi_values *values, uint64_t first, char *out, int64_t step, int64_t count) {
     const size_t size = fi_item_size(values->dtype);
-    if (step == (int64_t)size) {
-        if (j->fresh)
-            fi_make_pages(out, (size_t)count * size);
-        j->isa->fill(values, first, (size_t)count, out);
+    if (step != (int64_t)size) {
+        j->isa->fill_apart(values, first, (size_t)count, out, 1, step);
         return;
     }
-    char buffer[CHUNK * 8];
-    for (int64_t done = 0; done < count; done += CHUNK) {
-        const int64_t n = count - done < CHUNK ? count - done : CHUNK;
-        j->isa->fill(values, first + (uint64_t)done, (size_t)n, buffer);
-        spread_elements(out + done * step, step, buffer, size, n);
-    }
+    if (j->fresh)
+        fi_make_pages(out, (size_t)count * size);
+    j->isa->fill(values, first, (size_t)count, out);
 }
 
-/* The flat index runs along an axis whose elements are far apart in memory, while those of the last
- * axis are close: fill runs, one below the other, and write them out column by column. */
-static void fill_across(const job *j, const fi_values *values, uint64_t first, char *out, const fi_axis *run,
-                        int64_t run_count, const fi_axis *inner, span rows) {
-    const size_t size = fi_item_size(values->dtype);
-    const int64_t pitch = (across_run(values->dtype) + 16) * (int64_t)size; /* not a power of two */
-    char buffer[(ACROSS_WORDS + 16) * ACROSS_BYTES];
-    for (int64_t row = 0; row < rows.count; row++)
-        j->isa->fill(values, first + index_at(inner, rows.begin + row), (size_t)run_count, buffer + row * pitch);
-    out += rows.begin * inner->byte_step;
-    const int in_fours = size == 4 && inner->byte_step == 4;
-    const int64_t wide = in_fours ? run_count / 4 * 4 : 0, tall = in_fours ? rows.count / 4 * 4 : 0;
-    for (int64_t column = 0; column < wide; column += 4)
-        for (int64_t row = 0; row < tall; row += 4)
-            transpose_4x4(out + column * run->byte_step + row * 4, run->byte_step, buffer + row * pitch + column * 4,
-                          pitch);
-    for (int64_t column = 0; column < run_count; column++) {
-        const int64_t done = column < wide ? tall : 0;
-        copy_elements(out + column * run->byte_step + done * inner->byte_step, inner->byte_step,
-                      buffer + done * pitch + column * (int64_t)size, pitch, size, rows.count - done);
+/* Where a tile begins, in flat index and in memory: its first element's index is returned. `run` and `rows` are what it
+ * covers of the run axis and of `last`. */
+static uint64_t tile_at(const job *j, uint64_t tile, char **out, span *run, span *rows) {
+    const fi_plan *plan = j->plan;
+    const int last = plan->naxes - 1;
+    uint64_t first = plan->first_index;
+    for (int a = last; a >= 0; a--) {
+        const fi_axis *axis = &plan->axes[a];
+        int64_t at = (int64_t)(tile % j->tiles_along[a]);
+        tile /= j->tiles_along[a];
+        if (a == j->run_axis) {
+            *run = run_span(axis, at, j->along, j->shift);
+            at = run->begin;
+        } else if (a == last) {
+            *rows = run_span(axis, at, j->rows, j->row_shift);
+            at = rows->begin;
+            *out += at * axis->byte_step;
+            continue;
+        }
+        first += index_at(axis, at);
+        *out += at * axis->byte_step;
     }
+    return first;
 }
 
 static void do_run_tile(const job *j, const fi_piece *piece, uint64_t tile) {
-    const fi_plan *plan = j->plan;
-    const int64_t size = (int64_t)fi_item_size(piece->values->dtype);
-    const int last = plan->naxes - 1, across = j->run_axis != last;
-    uint64_t first = plan->first_index;
     char *out = piece->out;
-    span run = {0, 0}, rows = {0, 0};
-    for (int a = last; a >= 0; a--) {
-        const fi_axis *axis = &plan->axes[a];
-        const int64_t t = (int64_t)(tile % j->tiles_along[a]);
-        tile /= j->tiles_along[a];
-        if (a == j->run_axis) {
-            run = run_span(axis, t, across ? across_run(piece->values->dtype) : RUN_TILE, j->shift);
-            first += (uint64_t)run.begin;
-            out += run.begin * axis->byte_step;
-        } else if (a == last) {
-            rows = run_span(axis, t, ACROSS_BYTES / size, 0);
-        } else {
-            first += index_at(axis, t);
-            out += t * axis->byte_step;
-        }
-    }
-    if (across)
-        fill_across(j, piece->values, first, out, &plan->axes[j->run_axis], run.count, &plan->axes[last], rows);
-    else
-        fill_run(j, piece->values, first, out, plan->axes[last].byte_step, run.count);
+    span run = {0, 0}, rows;
+    const uint64_t first = tile_at(j, tile, &out, &run, &rows);
+    fill_run(j, piece->values, first, out, j->plan->axes[j->plan->naxes - 1].byte_step, run.count);
 }
 
-/* Runs of `length` elements that follow each other in flat index, in memory `step` bytes apart: made CHUNK at a time,
- * from a multiple of CHUNK on, where no words are wasted, whichever run they belong to. */
-static void fill_in_pieces(const job *j, const fi_values *values, uint64_t first, char *out, int64_t length,
-                           int64_t step, int64_t runs) {
-    const int64_t size = (int64_t)fi_item_size(values->dtype);
-    char buffer[CHUNK * 8];
-    int64_t inside = 0; /* of the run at `out`: elements that are there already */
-    while (runs) {
-        const int64_t aligned = CHUNK - (int64_t)(first % CHUNK), left = runs * length - inside;
-        const int64_t n = aligned < left ? aligned : left;
-        j->isa->fill(values, first, (size_t)n, buffer);
-        first += (uint64_t)n;
-        int64_t done = 0;
-        if (inside) {
-            done = fi_least(length - inside, n);
-            memcpy(out + inside * size, buffer, (size_t)(done * size));
-            inside = (inside + done) % length;
+/* The blocks that a run of elements lies in. */
+static inline fi_blocks blocks_of(uint64_t first, uint64_t length, int shift) {
+    const uint64_t begin = first >> shift;
+    return (fi_blocks){begin, ((first + length - 1) >> shift) + 1 - begin};
+}
+
+/* The flat index runs along an axis whose elements are far apart in memory, while those of the last axis are close: a
+ * few columns of many rows are listed and made at once, and written out column by column. */
+static void do_across_tile(const job *j, const fi_piece *piece, uint64_t tile) {
+    const fi_axis *run = &j->plan->axes[j->run_axis], *inner = &j->plan->axes[j->plan->naxes - 1];
+    const int shift = fi_block_shift(piece->values->dtype);
+    const size_t size = fi_item_size(piece->values->dtype);
+    char *out = piece->out;
+    span columns = {0, 0}, rows = {0, 0};
+    const uint64_t first = tile_at(j, tile, &out, &columns, &rows);
+    fi_blocks blocks[ACROSS_ROWS];
+    const char *from[ACROSS_ROWS]; /* the elements of a row */
+    _Alignas(64) char elements[FI_LIST * 16];
+    const int is_fetched = !j->stream && rows.count * llabs(inner->byte_step) >= 64;
+    int64_t wide = fi_least(j->wide, columns.count);
+    for (int64_t done = 0; done < columns.count; done += wide) {
+        const int is_last = columns.count - done < wide;
+        wide = is_last ? columns.count - done : wide;
+        const char *next = elements;
+        for (int64_t row = 0; row < rows.count && (done == 0 || is_last); row++) {
+            const uint64_t begin = first + (uint64_t)done + index_at(inner, rows.begin + row);
+            blocks[row] = blocks_of(begin, (uint64_t)wide, shift);
+            from[row] = next + (begin - (blocks[row].first << shift)) * size;
+            next += (blocks[row].count << shift) * size;
         }
-        if (inside)
-            continue;
-        const int64_t whole = (n - done) / length;
-        if (done) {
-            out += step;
-            runs--;
-        }
-        copy_elements(out, step, buffer + done * size, length * size, (size_t)(length * size), whole);
-        done += whole * length;
-        out += whole * step;
-        runs -= whole;
-        inside = n - done;
-        memcpy(out, buffer + done * size, (size_t)(inside * size));
+        char *to = out + done * run->byte_step;
+        for (int64_t column = 0; column < wide && is_fetched; column++)
+            fetch_lines(to + column * run->byte_step, rows.count, inner->byte_step);
+        j->isa->list(piece->values, blocks, (size_t)rows.count, elements, 0);
+        for (int64_t row = 0; row < rows.count; row++) /* `wide` is a number of whole blocks, but for the last ones */
+            blocks[row].first += (uint64_t)wide >> shift;
+        if (inner->byte_step == (int64_t)size)
+            j->isa->transpose(to, run->byte_step, from, rows.count, wide, size, j->stream);
+        else
+            for (int64_t row = 0; row < rows.count; row++)
+                copy_elements(to + row * inner->byte_step, run->byte_step, from[row], (int64_t)size, size, wide);
     }
+    if (j->stream)
+        j->isa->end_streams();
 }
 
 /* Short runs that follow each other in flat index, the last two axes: several are made at once, then put in place. */
@@ -182,7 +172,7 @@ static void do_chunk_tile(const job *j, const fi_piece *piece, uint64_t tile) {
             out += t * plan->axes[a].byte_step;
         }
     }
-    fill_in_pieces(j, piece->values, first, out, inner->count, outer->byte_step, runs.count);
+    j->isa->fill_apart(piece->values, first, (size_t)(runs.count * inner->count), out, inner->count, outer->byte_step);
 }
 
 /* Positions along some axes, the last of them running fastest. */
@@ -218,37 +208,40 @@ static void do_listed_tile(const job *j, const fi_piece *piece, uint64_t tile) {
     const fi_axis *inner = &j->plan->axes[last];
     const int64_t size = (int64_t)fi_item_size(piece->values->dtype);
     const uint64_t length = (uint64_t)inner->count, at_once = RUN_TILE / length;
-    uint64_t blocks[FI_LIST], left = j->elements / length - tile * at_once;
+    const uint64_t most = ((length - 1 + fi_per_block(piece->values->dtype) - 1) >> shift) + 1; /* blocks of a run */
+    uint64_t left = j->elements / length - tile * at_once;
     left = left < at_once ? left : at_once;
-    char elements[FI_LIST * 16];
+    fi_blocks blocks[FI_LIST];
+    _Alignas(64) char elements[FI_LIST * 16];
     char *to[FI_LIST];
-    size_t from[FI_LIST];
+    const char *from[FI_LIST];
     int64_t at[FI_MAX_AXES];
     positions_of(at, j, last, tile * at_once);
     while (left) {
-        size_t used = 0, runs = 0;
-        for (; runs < left; runs++) {
-            char *out = piece->out;
-            const uint64_t first = start_of(at, j, last, &out);
-            const uint64_t begin = first >> shift, end = ((first + length - 1) >> shift) + 1;
-            if (used + (end - begin) > FI_LIST)
-                break;
-            to[runs] = out;
-            for (int64_t ahead = 0; ahead < (int64_t)length * inner->byte_step; ahead += 64)
-                __builtin_prefetch(out + ahead, 1); /* memory finds the lines while the values are made */
-            from[runs] = ((used << shift) + (first - (begin << shift))) * (size_t)size;
-            for (uint64_t block = begin; block < end; block++)
-                blocks[used++] = block;
+        uint64_t used = 0, runs = left < FI_LIST / most ? left : FI_LIST / most;
+        runs -= runs > FI_ROOM ? runs % FI_ROOM : 0; /* then any number of blocks in each fills FI_ROOM */
+        for (uint64_t i = 0; i < runs; i++) {
+            to[i] = piece->out;
+            const uint64_t first = start_of(at, j, last, &to[i]);
+            blocks[i] = blocks_of(first, length, shift);
+            from[i] = elements + ((used << shift) + (first - (blocks[i].first << shift))) * (size_t)size;
+            used += blocks[i].count;
+            if (!j->in_one_run)
+                fetch_lines(to[i], inner->count, inner->byte_step);
             at[last - 1]++;
             carry(at, j, last - 1);
         }
-        j->isa->list(piece->values, blocks, used, elements);
-        if (inner->byte_step == size)
-            for (size_t i = 0; i < runs; i++)
-                memcpy(to[i], elements + from[i], length * (uint64_t)size);
-        else
-            for (size_t i = 0; i < runs; i++)
-                spread_elements(to[i], inner->byte_step, elements + from[i], (size_t)size, inner->count);
+        if (j->in_one_run && used % FI_ROOM == 0) {
+            j->isa->list(piece->values, blocks, runs, to[0], 1);
+        } else {
+            j->isa->list(piece->values, blocks, runs, elements, 0);
+            if (inner->byte_step == size)
+                for (uint64_t i = 0; i < runs; i++)
+                    memcpy(to[i], from[i], length * (uint64_t)size);
+            else
+                for (uint64_t i = 0; i < runs; i++)
+                    spread_elements(to[i], inner->byte_step, from[i], (size_t)size, inner->count);
+        }
         left -= runs;
     }
 }
@@ -257,16 +250,16 @@ static void do_listed_tile(const job *j, const fi_piece *piece, uint64_t tile) {
 static void fill_listed(const job *j, const fi_values *values, const uint64_t *index, char *const *to, size_t count) {
     const size_t size = fi_item_size(values->dtype);
     const int shift = fi_block_shift(values->dtype);
-    uint64_t blocks[FI_LIST];
+    fi_blocks blocks[FI_LIST];
     size_t from[FI_LIST], used = 0;
-    char elements[FI_LIST * 16];
+    _Alignas(64) char elements[FI_LIST * 16];
     for (size_t i = 0; i < count; i++) {
         const uint64_t block = index[i] >> shift;
-        if (used == 0 || blocks[used - 1] != block)
-            blocks[used++] = block;
+        if (used == 0 || blocks[used - 1].first != block)
+            blocks[used++] = (fi_blocks){block, 1};
         from[i] = (((used - 1) << shift) + (index[i] - (block << shift))) * size;
     }
-    j->isa->list(values, blocks, used, elements);
+    j->isa->list(values, blocks, used, elements, 0);
     for (size_t i = 0; i < count; i++)
         copy_elements(to[i], 0, elements + from[i], 0, size, 1);
 }
@@ -331,6 +324,20 @@ static void do_words_tile(const void *context, uint64_t tile, fi_worker *worker)
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 
+static void cut_across(job *j, int64_t per_block, int64_t size) {
+    const fi_axis *run = &j->plan->axes[j->run_axis], *inner = &j->plan->axes[j->plan->naxes - 1];
+    j->fill_tile = do_across_tile;
+    j->rows = fi_least(inner->count, ACROSS_ROWS);
+    j->wide = 16;
+    while (j->rows * (2 * j->wide / per_block + 1) <= FI_LIST) /* a run may begin within a block */
+        j->wide *= 2;
+    j->along = j->wide < ACROSS_COLUMNS ? ACROSS_COLUMNS : j->wide;
+    j->stream =
+        j->count * j->elements * (uint64_t)size >= STREAM_FROM && inner->byte_step == size && run->byte_step % 64 == 0;
+    if (inner->count > 4 * ACROSS_ROWS) /* tiles begin with lines of memory */
+        j->row_shift = (int64_t)((uintptr_t)j->pieces->out % 64) / size;
+}
+
 /* `n` tensors, filled by one plan. */
 static job job_of(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_plan *plan) {
     job j = {.isa = isa, .plan = plan, .pieces = pieces, .count = n, .elements = 1, .run_axis = -1};
@@ -344,14 +351,12 @@ static job job_of(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_
         if (!axis->table && (plan->axes[nearest].table || axis->index_step < plan->axes[nearest].index_step))
             nearest = a;
     }
-    const int across = j.run_axis != last;
-    const size_t size = fi_item_size(pieces->values->dtype);
+    const int across = j.run_axis >= 0 && j.run_axis != last;
+    const int64_t size = (int64_t)fi_item_size(pieces->values->dtype);
     const int64_t per_block = (int64_t)fi_per_block(pieces->values->dtype);
     const fi_axis *inner = last > 0 ? &plan->axes[last] : 0, *outer = last > 0 ? inner - 1 : 0;
-    const int chunks = last > 0 && !across && inner->count <= CHUNK / 2 && inner->byte_step == (int64_t)size &&
-                       outer->index_step == inner->count && !outer->table;
-    const int short_runs = j.run_axis < 0 || (last > 0 && plan->axes[j.run_axis].count < SHORTEST_RUN);
-    if (chunks) {
+    const int short_runs = last > 0 && j.run_axis == last && inner->count <= SHORT_RUN;
+    if (short_runs && inner->byte_step == size && outer->index_step == inner->count && !outer->table) {
         j.fill_tile = do_chunk_tile;
         j.tiles = 1;
         for (int a = 0; a < last; a++) {
@@ -359,12 +364,15 @@ static job job_of(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_
             j.tiles_along[a] = a == last - 1 ? ceil_div(count, (uint64_t)(RUN_TILE / inner->count)) : count;
             j.tiles *= j.tiles_along[a];
         }
-    } else if (last > 0 && !across && (short_runs || inner->count * 4 < isa->at_once * per_block)) {
+    } else if (short_runs) {
         j.fill_tile = do_listed_tile;
         j.tiles = ceil_div(j.elements / (uint64_t)inner->count, (uint64_t)(RUN_TILE / inner->count));
+        j.in_one_run = last == 1 && inner->byte_step == size && outer->byte_step == inner->count * size &&
+                       plan->first_index % (uint64_t)per_block == 0 && inner->count % per_block == 0 &&
+                       outer->index_step % per_block == 0;
         for (int a = 0; a <= last; a++)
             j.order[a] = a;
-    } else if (short_runs || (across && plan->axes[last].table)) {
+    } else if (j.run_axis < 0 || (across && fi_least(inner->count, ACROSS_ROWS) * plan->axes[j.run_axis].count < FEW)) {
         j.fill_tile = do_gather_tile;
         j.tiles = ceil_div(j.elements, GATHER_TILE);
         for (int a = 0, k = 0; a <= last; a++)
@@ -373,20 +381,22 @@ static job job_of(const fi_isa *isa, const fi_piece *pieces, size_t n, const fi_
         if (last >= 0)
             j.order[last] = nearest;
     } else {
-        const int64_t length = across ? across_run(pieces->values->dtype) : RUN_TILE;
         j.fill_tile = do_run_tile;
-        j.shift = (int64_t)(plan->first_index % (uint64_t)length);
+        j.along = RUN_TILE;
+        if (across)
+            cut_across(&j, per_block, size);
+        j.shift = (int64_t)(plan->first_index % (uint64_t)j.along);
         j.tiles = 1;
         for (int a = 0; a <= last; a++) {
             const uint64_t count = (uint64_t)plan->axes[a].count;
-            j.tiles_along[a] = a == j.run_axis ? ceil_div(count + (uint64_t)j.shift, (uint64_t)length)
-                               : a == last     ? ceil_div(count, ACROSS_BYTES / size)
+            j.tiles_along[a] = a == j.run_axis ? ceil_div(count + (uint64_t)j.shift, (uint64_t)j.along)
+                               : a == last     ? ceil_div(count + (uint64_t)j.row_shift, (uint64_t)j.rows)
                                                : count;
             j.tiles *= j.tiles_along[a];
         }
     }
-    if (last >= 0 && j.run_axis == last && plan->axes[last].byte_step == (int64_t)size)
-        j.fresh = fi_is_fresh(pieces->out, (size_t)plan->axes[last].count * size);
+    if (last >= 0 && j.run_axis == last && plan->axes[last].byte_step == size)
+        j.fresh = fi_is_fresh(pieces->out, (size_t)(plan->axes[last].count * size));
     if (n > 1 && last >= 0)
         j.interleaved = llabs(pieces[1].out - pieces[0].out) < llabs(plan->axes[0].byte_step);
     return j;
