@@ -4,7 +4,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 CORE = $(wildcard src/fastinit/csrc/*.[ch])
 ALL_C = $(CORE) $(wildcard src/fastinit/csrc/*.cu src/fastinit/csrc/nvrtc/*.h tests/cuda/host/*.[hc]* tests/*.c tests/*/*.c tools/*.c benchmarks/*.[ch])
-SOURCES = pyproject.toml setup.py src/fastinit/_kernels.pyx src/fastinit/_kernels.pxd src/fastinit/kernels.pxd $(CORE)
+SOURCES = pyproject.toml setup.py src/fastinit/_kernels.pyx $(wildcard src/fastinit/*.pxi) src/fastinit/_kernels.pxd src/fastinit/kernels.pxd $(CORE)
 
 # the frameworks have an environment of their own: make test stays light
 FRAMEWORKS = .venv-frameworks
