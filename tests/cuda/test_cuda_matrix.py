@@ -1,7 +1,10 @@
 """The steps of orthogonal matrices on CUDA devices, compiled for this CPU, against the C core's, bit for bit: the same
 calls on both executors."""
 
+import ctypes
 import gc
+import mmap
+import os
 
 import numpy as np
 import pytest
@@ -83,6 +86,43 @@ def test_products(device, work, real, update, shape):
         work.multiply(there(work, made), there(work, left), there(work, right), update)
         work.run()
         assert (bits(made) == bits(expected)).all(), k
+
+
+def before_a_wall(array):
+    """A copy that ends where memory ends that may be touched: whatever reads beyond it ends the process."""
+    size = mmap.PAGESIZE
+    pages = mmap.mmap(-1, (-(-array.nbytes // size) + 1) * size)
+    held = np.frombuffer(pages, np.uint8)
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(held.ctypes.data + len(held) - size), size, 0) == 0
+    end = held[: len(held) - size]
+    copy = end[len(end) - array.nbytes :].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+@pytest.mark.parametrize("real", REALS)
+def test_nothing_beyond_the_operands_is_read(work, real):
+    """Where tiles and slices reach beyond them. In a process of its own, which may end by it."""
+    random = np.random.default_rng(0)
+    a, b, c, v = (random.standard_normal(shape).astype(real) for shape in ((130, 300), (300, 70), (130, 70), (300, 40)))
+    warm = np.zeros_like(c)
+    work.multiply(there(work, warm), there(work, a), there(work, b))  # the kernels are compiled here
+    work.run()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            for turned in (False, True):
+                left, right = (before_a_wall(x.T.copy()).T if turned else before_a_wall(x) for x in (a, b))
+                made = before_a_wall(c)
+                work.multiply(there(work, made), there(work, left), there(work, right), "add")
+                work.reflectors(there(work, before_a_wall(v)), there(work, before_a_wall(np.zeros(40))))
+                work.run()
+                assert np.allclose(made, c + a @ b, atol=1e-3)
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("real", REALS)
