@@ -124,7 +124,7 @@ def copied_at_least(m, n):
 
 
 @needs_openmp
-@pytest.mark.parametrize(("threads", "most"), [(1, 1.2), (2, 1.3), (4, 1.8), (8, 2.5), (16, 2.8)])
+@pytest.mark.parametrize(("threads", "most"), [(1, 1.2), (2, 1.45), (4, 2.3), (8, 2.7), (16, 3)])
 def test_bytes_of_b(many_cpus, threads, most):
     """Threads divide B's columns as long as there are many; where they divide C's rows, each copies B for itself."""
     code = f"""

@@ -8,6 +8,7 @@
 #define ROW_UNIT 8
 #define COLUMN_UNIT 48
 #define LEAST_ROWS 64
+#define LEAST_ROWS_DEEP 32 /* where few long sums would keep all threads waiting */
 #define LEAST_COLUMNS 96
 #define SLAB (4 * FI_DEPTH)
 #define PER_ELEMENT 64 /* terms of a product for which a second thread is as worthwhile as for an element of a fill */
@@ -65,6 +66,7 @@ fi_task fi_product_task(fi_multiplication *m, const fi_isa *isa, char *scratch, 
     m->down = ceil_div(p->rows, FI_SCRATCH_A / FI_PITCH / size);
     m->across = ceil_div(p->columns, MOST_COLUMNS);
     m->slab = fi_least(SLAB, isa->terms / (LEAST_ROWS * LEAST_COLUMNS) / FI_DEPTH * FI_DEPTH);
+    const int64_t least_rows = p->depth > SLAB && p->columns < 2 * LEAST_COLUMNS ? LEAST_ROWS_DEEP : LEAST_ROWS;
     const int64_t at_once = isa->terms / fi_least(m->slab, p->depth > 0 ? p->depth : 1);
     if (least > 1 && p->diagonal < FI_ALL)
         least *= 2; /* half of a triangle's tiles are empty */
@@ -73,9 +75,9 @@ fi_task fi_product_task(fi_multiplication *m, const fi_isa *isa, char *scratch, 
            tiles < least || (tiles < 2 * least && tiles % threads) ||
                ceil_div(p->rows, m->down) * ceil_div(p->columns, m->across) > at_once) {
         const int64_t rows = p->rows / (m->down + 1), columns = p->columns / (m->across + 1);
-        if (columns >= LEAST_COLUMNS && (columns >= rows || rows < LEAST_ROWS))
+        if (columns >= LEAST_COLUMNS && (columns >= rows || rows < least_rows))
             m->across++;
-        else if (rows >= LEAST_ROWS)
+        else if (rows >= least_rows)
             m->down++;
         else
             break;

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#define TILES_A_THREAD 2 /* of a stage's products, at least */
+#define TILES_A_THREAD 3 /* of a stage's products, at least: more even, and more copies of A and B */
 
 /* Tasks of one tile that takes long come first: the others are done beside it. Those of small tiles come last: they
  * leave no thread without work. */

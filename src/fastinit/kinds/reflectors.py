@@ -104,9 +104,9 @@ class Reflectors(Matrix):
             if following:
                 self._reflect(work, following)
             work.next_stage()
-            work.multiply(part, v, weights, "subtract")
             if following:
                 self._start(work, following)
+            work.multiply(part, v, weights, "subtract")
             work.advance(2 * v.shape[0] * v.shape[1] * part.shape[1])
             work.next_stage()
 
