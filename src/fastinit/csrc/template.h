@@ -94,7 +94,7 @@ static void FN(generate)(uint32_t *buffer, size_t pairs, const fi_values *values
             uint64_t blocks[GROUPS * BLOCKS];
             for (unsigned slot = 0; slot < GROUPS * BLOCKS; slot++)
                 blocks[slot] = block + slot;
-            FN(philox_list)(buffer, run = 1, values->key, values->stream, blocks, NULL, 0);
+            FN(philox_list)(buffer, run = 1, values->key, values->stream, blocks);
         }
         buffer += run * PAIR;
         ahead = ahead ? ahead + run * bytes : NULL;
@@ -195,7 +195,10 @@ static void FN(list)(const fi_values *values, const fi_blocks *runs, size_t coun
     for (; used % (GROUPS * BLOCKS); used++) /* nobody listed these */
         blocks[used] = 0;
     uint32_t words[FI_LIST * 4] __attribute__((aligned(64)));
-    FN(philox_list)(words, pairs, values->key, values->stream, blocks, ahead ? out : NULL, pair_bytes);
+    if (ahead)
+        FN(philox_list_ahead)(words, pairs, values->key, values->stream, blocks, out, pair_bytes);
+    else
+        FN(philox_list)(words, pairs, values->key, values->stream, blocks);
     FN(transform)(words, pairs, values, out);
 }
 
