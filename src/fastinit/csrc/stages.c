@@ -23,7 +23,7 @@ typedef struct {
     const fi_stage *stages;
     size_t count;
     progress *stage; /* of each of them */
-    int useful; /* threads; others would only take turns with them */
+    int useful;      /* threads; others would only take turns with them */
     int looks;
     int each;
     int64_t *share_done;
