@@ -22,10 +22,15 @@ FLOORS = {
     ("threads", "uniform in cache, 2 threads", "1 thread"): (1.7, None),
     ("sizes", "16 elements", "NumPy SFC64"): (0.1, None),
     ("sizes", "16 elements by fi.normal", "NumPy SFC64"): (0.1, None),
-    ("orthogonal", "1024 x 1024", "torch"): (2, 3),
+    ("orthogonal", "1024 x 1024", "torch"): (3.5, 5),
     ("orthogonal", "2048 x 2048", "torch"): (2.4, 3.3),
     ("orthogonal", "4096 x 4096", "torch"): (2.2, 3),
-    ("orthogonal", "65536 x 512", "torch"): (3.5, 5),
+    ("orthogonal", "65536 x 512", "torch"): (5, 7),
+    **{
+        ("orthogonal", f"{shape} by {count} threads", "2 threads"): (0.77, 1)
+        for shape in ("1024 x 1024", "4096 x 4096", "65536 x 512")
+        for count in (3, 4, 6, 8, 16)
+    },
     ("orthogonal", "4096 x 4096 against products", "our product"): (None, 0.8),
     ("orthogonal", "product of 4096 x 4096", "SciPy sgemm"): (0.8, 0.95),
     ("composed", "64 KiB pieces", "one run"): (0.9, None),

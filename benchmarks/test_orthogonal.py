@@ -73,6 +73,20 @@ def test_fraction_of_the_product(measure, threads, lap, contestant):
     measure(f"{LARGE} x {LARGE} against products", contestant, run, work, "flop", rounds=1)
 
 
+@pytest.mark.parametrize("contestant", ["more threads", "2 threads"])
+@pytest.mark.parametrize("lap", range(laps(3, 5)))
+@pytest.mark.parametrize("count", size([3, 4, 6, 8, 16], [3, 4, 8], [3]))
+@pytest.mark.parametrize(
+    "shape", size([(1024, 1024), (4096, 4096), (65536, 512)], [(1024, 1024), (65536, 512)], [(128, 128)]), ids=str
+)
+def test_more_threads(measure, shape, count, lap, contestant):
+    """Than there may be CPUs: they must not slow down those that two threads keep busy."""
+    out = fi.zeros(shape)
+    used = count if contestant == "more threads" else 2
+    job = f"{shape[0]} x {shape[1]} by {count} threads"
+    measure(job, contestant, lambda: fi.orthogonal(out, seed=lap, threads=used), needed(*shape), "flop", **turns(shape))
+
+
 VARIANTS = {
     "fastinit": lambda out: fi.orthogonal(out, seed=0),
     "out_axis=0": lambda out: fi.orthogonal(out, seed=0, out_axis=0),

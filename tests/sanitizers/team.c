@@ -40,6 +40,6 @@ int omp_get_thread_num(void) { return thread_num; }
 int omp_get_max_threads(void) { return 4; }
 int omp_get_num_procs(void) { return 4; }
 int omp_get_thread_limit(void) { return 4; }
-int omp_get_proc_bind(void) { return 0; }
+int omp_get_proc_bind(void) { return 1; } /* so that the CPUs are those of omp_get_num_procs */
 int omp_get_active_level(void) { return 0; }
 int omp_get_max_active_levels(void) { return 1; }
