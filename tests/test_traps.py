@@ -156,9 +156,9 @@ def _clear_caches():
     from fastinit.initializers import names
     from fastinit.kinds import diagonal, drawn, orthogonal
 
-    for cached in (drawn.distribution, diagonal.eye_std, orthogonal.orthogonal_std, orthogonal.delta_std):
+    kinds = (drawn.distribution, drawn._prepared, diagonal.eye_std, orthogonal.orthogonal_std, orthogonal.delta_std)
+    for cached in (*kinds, names._cached):
         cached.cache_clear()
-    names._cached_by_repr.cache_clear()
 
 
 # ---- processes and threads -----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import fastinit as fi
 import fastinit.torch as init
 from conftest import bits, same
 from fastinit.torch.fill import fill_checked
+from fastinit.torch.intercepting import _next_in_interval
 from fastinit.torch.memory import check_memory
 from fastinit.torch.seeds import drawn_seed
 from fastinit.torch.shards import Held
@@ -137,6 +138,16 @@ def test_what_torch_takes_for_one_dtype_it_refuses_for_another():
         with pytest.raises(RuntimeError, match="out of bounds for c10::Half"):
             module.uniform_(narrow, 0.0, 1e30)
     assert not narrow.any()
+
+
+def test_a_lower_end_that_is_first_asked_for_where_denormals_are_zero():
+    _next_in_interval.cache_clear()
+    assert torch.set_flush_denormal(True)
+    try:
+        _next_in_interval(0.0, 1.0, torch.float32)
+    finally:
+        torch.set_flush_denormal(False)
+    assert _next_in_interval(0.0, 1.0, torch.float32) == 2.0**-149
 
 
 def test_rows_that_are_not_neighbours():

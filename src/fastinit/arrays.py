@@ -24,6 +24,9 @@ MAX_AXES = 64
 #: DLPack's name of the CPU's memory.
 ON_CPU = (1, 0)
 
+#: Context: default rounding and denormals in this thread.
+DefaultFloatEnvironment = _kernels.DefaultFloatEnvironment
+
 _INT = frozenset({int})
 
 

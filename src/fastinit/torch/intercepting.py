@@ -16,6 +16,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
+from ..arrays import DefaultFloatEnvironment
 from . import functions
 from .fill import check_lasting
 from .memory import DTYPES, fills_on, is_filled_there
@@ -237,7 +238,7 @@ def _leave_lower_end(tensor: torch.Tensor, low: float, high: float) -> None:
 @functools.lru_cache(maxsize=256)
 def _next_in_interval(low: float, high: float, dtype: torch.dtype) -> float | None:
     """The float of that dtype which follows the lower end of an interval; None if it is not within."""
-    with torch._C.DisableTorchFunction():
+    with torch._C.DisableTorchFunction(), DefaultFloatEnvironment():  # not torch.set_flush_denormal's
         ends = torch.tensor([low, high], dtype=dtype, device="cpu")
         following = float(torch.nextafter(ends[:1], ends[1:]).item())
         return following if following < ends[1].item() else None

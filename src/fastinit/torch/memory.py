@@ -115,7 +115,7 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
 
     On a CUDA device an array that tells where elements lie; they must not be touched.
     """
-    plain = tensor.detach()
+    plain = tensor.detach() if tensor.requires_grad else tensor
     if not on_host(tensor):
         size = tensor.element_size()
         strides = tuple(size * step for step in plain.stride())

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from ..stream import check_seed
 from .shards import is_dtensor
-from .watching import has_modes, is_transformed, is_watched
+from .watching import has_modes, is_transformed
 
 _forks = 0
 
@@ -95,7 +95,7 @@ def drawn_seed(generator: Any = None) -> int:
 
 def _drawn(generator: Any) -> int:
     with torch._C.DisableTorchFunction():
-        if generator is None and not (is_watched() or is_transformed()):
+        if generator is None and not is_transformed():
             number = _BOX.number
         else:
             number = torch.empty((), dtype=torch.int64, device="cpu" if generator is None else generator.device)

@@ -153,25 +153,25 @@ def join(runs: Iterator[range]) -> Runs:
 Job = tuple[torch.Tensor, Part, np.ndarray | None]
 
 
-def jobs(held: Held, part: Part) -> Iterator[Job]:
+def jobs(held: Held, part: Part) -> list[Job]:
     """The views that a local tensor falls into, one for each combination of runs.
 
     Orthogonal rows in several runs are one job, since every job on them makes their factor anew.
     """
     if not held.local.numel():
-        return
+        return []
     several = bool(held.runs) and len(held.runs[0]) > 1 and made_together(part.recipe)
     if not several and held.local.shape == part.shape:
-        yield held.local, part, None
-        return
+        return [(held.local, part, None)]
     along, rows = [placed(runs) for runs in held.runs], None
     if several:
         rows = np.concatenate([np.arange(run.start, run.stop) for run in held.runs[0]])
         along[0] = [(slice(None), slice(None))]
     local = held.local.detach()  # views of it are none in a graph
-    for chosen in itertools.product(*along):
-        view = local[tuple(here for here, _ in chosen)]
-        yield view, part.part(tuple(where for _, where in chosen)), rows
+    return [
+        (local[tuple(here for here, _ in chosen)], part.part(tuple(where for _, where in chosen)), rows)
+        for chosen in itertools.product(*along)
+    ]
 
 
 def placed(runs: Runs) -> list[tuple[slice, slice]]:
