@@ -38,4 +38,4 @@ def test_gathered_rows(measure, memory, columns, lap, contestant):
     table = fi.recipe(kind, (10**9, 128), seed=0).part(np.s_[:, :columns])
     gather = contestant != "one run"
     function = (lambda: table.take(ids, out=out)) if gather else (lambda: fi.uniform(out, seed=0))
-    measure(f"gathered rows, {columns} columns", contestant, function, out.nbytes)
+    measure(f"gathered rows, {columns} columns", contestant, function, out.nbytes, rounds=15)
