@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "fastinit.h"
+#include "layouts.h"
 
 /* ---- SHA-256 (FIPS 180-4) ---------------------------------------------------------------------- */
 
@@ -342,6 +343,7 @@ int main(int count, char **arguments) {
         int lines = 0, wrong = check_file(isa, arguments[1], check_golden, &lines);
         wrong += check_file(isa, arguments[2], check_orthogonal, &lines);
         wrong += check_file(isa, arguments[3], check_answer, &lines);
+        wrong += check_layouts(isa, &lines);
         printf("    %-7s %d of %d\n", isa->name, lines - wrong, lines);
         failed |= wrong != 0 || lines < 10;
     }
