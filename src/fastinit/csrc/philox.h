@@ -20,7 +20,8 @@
 /* A round is two multiplications that widen, a shift, two shuffles (the upper and the lower halves of the products) and
  * a three-way xor. philox_set(round, a, b): a where x0 lies before the round, b where x2 does. Below, x0 lies in the
  * lower half of a 64-bit lane and x2 above it, except before round 2, as philox_blocks leaves them. (Rounds count from
- * 0.) philox_first: y before round 0. */
+ * 0.) philox_listed_highs: x before round 1, but for its keys, from a block's number, whose upper half is c1, and round
+ * 0's product of its lower half. */
 #ifndef PHILOX_ORDER
 LANE u64v philox_set(int round, uint32_t a, uint32_t b) {
     return round == 2 ? u64_set(b | (uint64_t)a << 32) : u64_set(a | (uint64_t)b << 32);
