@@ -52,9 +52,12 @@ LANE void philox_prepare(philox_constants *c, const uint32_t key[2], int first_r
     }
 }
 
+/* Rounds from 1 or 2 on: a loop that can be unrolled where a compiler does not see which. */
 LANE void philox_rounds(u64v x[GROUPS], u64v y[GROUPS], const philox_constants *c, int first_round) {
     UNROLL
-    for (int round = first_round; round < 10; round++) {
+    for (int round = 1; round < 10; round++) {
+        if (round < first_round)
+            continue;
         UNROLL
         for (int g = 0; g < GROUPS; g++) {
             u64v p = u64_mul32(x[g], c->even[round]), q = u64_mul32(u64_shr(x[g], 32), c->odd[round]);
