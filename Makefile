@@ -31,7 +31,7 @@ help:
 	@echo "make format       let them rewrite"
 	@echo "make clean        remove what these have made"
 	@echo "QUICK=1 ends the benchmarks early; sanitize does a quarter then, fuzz a minute, pictures replace none,"
-	@echo "        test-frameworks-full takes every twelfth model"
+	@echo "        test-frameworks-full takes every twelfth model, package every third file of tests"
 
 $(BIN)/python $(FRAMEWORKS)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=...") if sys.version_info < (3, 11) else 0'
