@@ -74,15 +74,8 @@ def check_key(generator: Any, seed: int | None) -> None:
             raise ValueError("give either generator= or seed=")
 
 
-class _Box(threading.local):
-    """A number in memory of this thread's own, where a generator can write."""
-
-    def __init__(self) -> None:
-        with torch.inference_mode(False):
-            self.number = torch.empty((), dtype=torch.int64, device="cpu")
-
-
-_BOX = _Box()
+#: Has, of each thread that has drawn a seed, a number where a generator can write.
+_KEPT = threading.local()
 
 
 def drawn_seed(generator: Any = None) -> int:
@@ -96,10 +89,18 @@ def drawn_seed(generator: Any = None) -> int:
 def _drawn(generator: Any) -> int:
     with torch._C.DisableTorchFunction():
         if generator is None and not is_transformed():
-            number = _BOX.number
+            number = _number_of_this_thread()
         else:
             number = torch.empty((), dtype=torch.int64, device="cpu" if generator is None else generator.device)
         return int(number.random_(generator=generator).item())
+
+
+def _number_of_this_thread() -> torch.Tensor:
+    if not hasattr(_KEPT, "number"):
+        with torch.inference_mode(False):
+            _KEPT.number = torch.empty((), dtype=torch.int64, device="cpu")
+    number: torch.Tensor = _KEPT.number
+    return number
 
 
 def agreed(numbers: Sequence[int], tensor: Any) -> Sequence[int]:
