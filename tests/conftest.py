@@ -1,6 +1,8 @@
 """Fixtures: every usable instruction set, and memory with guard bytes around it."""
 
+import os
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -40,6 +42,16 @@ def isa(request):
 @pytest.fixture(params=list(DTYPES))
 def dtype(request):
     return request.param
+
+
+def preloaded(folder, source, *libraries):
+    """LD_PRELOAD with a library of that C code, made in `folder`."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("LD_PRELOAD is Linux's")
+    (folder / "library.c").write_text(source)
+    made, compiler = folder / "library.so", os.environ.get("CC", "cc").split()
+    subprocess.run([*compiler, "-shared", "-fPIC", folder / "library.c", "-o", made, *libraries], check=True)
+    return " ".join([*os.environ.get("LD_PRELOAD", "").split(), str(made)])  # a sanitizer comes first
 
 
 @pytest.fixture

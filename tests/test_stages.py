@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastinit as fi
-from conftest import bits
+from conftest import bits, preloaded
 from fastinit import _kernels
 
 needs_openmp = pytest.mark.skipif(not _kernels.openmp_version(), reason="built without OpenMP")
@@ -35,13 +35,7 @@ int sched_getaffinity(pid_t process, size_t size, cpu_set_t *set) {
 @pytest.fixture(scope="module")
 def many_cpus(tmp_path_factory):
     """LD_PRELOAD with a library that tells of 17 CPUs: threads beyond the CPUs there are would be left out."""
-    if not sys.platform.startswith("linux"):
-        pytest.skip("LD_PRELOAD is Linux's")
-    folder = tmp_path_factory.mktemp("cpus")
-    (folder / "cpus.c").write_text(CPUS)
-    compiler = os.environ.get("CC", "cc").split()
-    subprocess.run([*compiler, "-shared", "-fPIC", folder / "cpus.c", "-o", folder / "cpus.so"], check=True)
-    return " ".join([*os.environ.get("LD_PRELOAD", "").split(), str(folder / "cpus.so")])  # a sanitizer comes first
+    return preloaded(tmp_path_factory.mktemp("cpus"), CPUS)
 
 
 def python(code, **environment):

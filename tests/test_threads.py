@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 import fastinit as fi
+from conftest import preloaded
 from fastinit import _kernels, threads
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
@@ -180,14 +181,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*start)(
 @pytest.fixture(scope="module")
 def counter(tmp_path_factory):
     """LD_PRELOAD with a library that counts the threads made."""
-    if not sys.platform.startswith("linux"):
-        pytest.skip("LD_PRELOAD is Linux's")
-    folder = tmp_path_factory.mktemp("counter")
-    (folder / "counter.c").write_text(COUNTER)
-    compiler = os.environ.get("CC", "cc").split()
-    command = [*compiler, "-shared", "-fPIC", folder / "counter.c", "-o", folder / "counter.so", "-ldl"]
-    subprocess.run(command, check=True)
-    return " ".join([*os.environ.get("LD_PRELOAD", "").split(), str(folder / "counter.so")])  # a sanitizer comes first
+    return preloaded(tmp_path_factory.mktemp("counter"), COUNTER, "-ldl")
 
 
 @needs_openmp
